@@ -1,0 +1,55 @@
+# Everything a newcomer types. `make` alone prints this list. Written for GNU make 3.81.
+
+PORT    ?= 8000
+STATE   ?= .state
+WORKERS ?= 1
+LAN     ?=
+export PORT STATE WORKERS LAN
+
+# Some machines have a python3.12 on PATH that only prints an error: a Python counts when it runs.
+PY := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+# Nothing is written outside the checkout: the caches of uv and pip live in .tools too.
+export UV_CACHE_DIR := $(CURDIR)/.tools/cache
+export UV_PYTHON_DOWNLOADS := never
+export PIP_CACHE_DIR := $(CURDIR)/.tools/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+PYTHON := .venv/bin/python
+
+.PHONY: help up test lint lock clean
+
+help:
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 LAN=1)
+	@$(PYTHON) manage.py up
+
+test: .venv/.ok ## run the tests on servers of their own
+	@$(PYTHON) -m pytest
+
+lint: .venv/.ok ## format check, lint, types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy shop inventory resilience
+
+lock: .tools/bin/uv ## pin every dependency again, with hashes
+	@$(UV) pip compile -q --universal --generate-hashes --no-header --group dev --group load pyproject.toml -o requirements.lock
+
+clean: ## remove everything that was downloaded or recorded
+	@rm -rf .venv .tools $(STATE)
+
+.tools/bin/uv:
+	@$(PY) -m pip install -q --target .tools uv 2>/dev/null || true
+
+.venv/.ok: requirements.lock
+	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed: none was found on PATH." >&2; exit 2; }
+	@test -x "$(UV)" || $(MAKE) -s .tools/bin/uv
+	@rm -rf .venv
+	@if test -x "$(UV)"; then \
+		$(UV) venv -q -p $(PY) .venv && $(UV) pip install -q --python $(PYTHON) --require-hashes -r $<; \
+	else \
+		$(PY) -m venv .venv && $(PYTHON) -m pip install -q --require-hashes -r $<; \
+	fi
+	@touch $@
