@@ -1,0 +1,30 @@
+"""One pool of connections to stock Redis for each process."""
+
+from functools import cache
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+#: Connections of one process: more than its request threads would only queue in Redis.
+CONNECTIONS_MAXIMUM = 64
+#: Seconds a thread waits for a free connection, or for a new one to be accepted.
+CONNECT_SECONDS = 0.3
+#: Seconds a sent command may take. A healthy call takes a millisecond with its fsync; a buyer waits 300 ms at most.
+ANSWER_SECONDS = 0.25
+
+
+@cache
+def stock_redis() -> redis.Redis:
+    """The client of this process. It never retries by itself: only the caller knows what is safe to repeat."""
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.STOCK_REDIS_URL,
+        max_connections=CONNECTIONS_MAXIMUM,
+        timeout=CONNECT_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    return redis.Redis(connection_pool=pool)

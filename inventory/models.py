@@ -1,0 +1,131 @@
+"""PostgreSQL's side of the truth: how many units there are, who holds them, and what Redis has yet to hear.
+
+The constraints are the last defence: what a race or a bug gets past the Lua scripts is refused here.
+"""
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class Stock(models.Model):
+    """The units of one offer. Its primary key is the offer's id, and the hash tag of its keys in Redis."""
+
+    quantity = models.PositiveIntegerField(_("quantity"))
+    held = models.PositiveIntegerField(_("held"), default=0)
+    sold = models.PositiveIntegerField(_("sold"), default=0)
+    unit_limit = models.PositiveIntegerField(_("units a buyer may have"), default=1)
+    hold_seconds = models.PositiveIntegerField(_("seconds to pay"), default=900)
+    #: Grows each time Redis is filled anew from here: what an older filling left behind is recognised and ignored.
+    epoch = models.PositiveIntegerField(default=1)
+    archived = models.BooleanField(default=False)
+
+    class Meta:
+        verbose_name = _("stock")
+        verbose_name_plural = _("stock")
+        constraints = [
+            models.CheckConstraint(condition=Q(quantity__gte=F("held") + F("sold")), name="never_oversold"),
+            models.CheckConstraint(condition=Q(unit_limit__gte=1), name="limit_is_a_unit_or_more"),
+            models.CheckConstraint(condition=Q(hold_seconds__gte=1), name="hold_is_a_second_or_more"),
+        ]
+
+    def __str__(self) -> str:
+        return f"offer {self.pk}: {self.available} of {self.quantity} available"
+
+    @property
+    def available(self) -> int:
+        return self.quantity - self.held - self.sold
+
+
+class Reservation(models.Model):
+    """A temporary hold. Its id is the offer's id and the nonce of the ticket that asked for it."""
+
+    class State(models.TextChoices):
+        HELD = "held", _("held")
+        CONFIRMED = "confirmed", _("confirmed")
+        RELEASED = "released", _("released")
+        EXPIRED = "expired", _("expired")
+        REFUSED = "refused", _("refused")
+
+    id = models.CharField(primary_key=True, max_length=48)
+    stock = models.ForeignKey(Stock, models.PROTECT, related_name="reservations")
+    buyer_id = models.BigIntegerField()
+    units = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.HELD)
+    reserved_at = models.DateTimeField(help_text=_("by the clock of Redis"))
+    placed_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("reservation")
+        verbose_name_plural = _("reservations")
+        constraints = [
+            models.CheckConstraint(condition=Q(units__gte=1), name="a_reservation_holds_units"),
+            models.CheckConstraint(
+                condition=Q(state__in=["held", "confirmed", "released", "expired", "refused"]),
+                name="reservation_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="held", ended_at=None) | (~Q(state="held") & Q(ended_at__isnull=False)),
+                name="only_a_held_reservation_has_no_end",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["expires_at"], condition=Q(state="held"), name="deadlines"),
+            models.Index(fields=["stock", "buyer_id"], name="reservations_of_a_buyer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.state})"
+
+
+class Effect(models.Model):
+    """PostgreSQL's message to Redis: this reservation has ended, settle its units. Written with the end itself."""
+
+    class Kind(models.TextChoices):
+        CONFIRM = "paid", _("units are sold")
+        RELEASE = "released", _("cancelled: units come back")
+        EXPIRE = "expired", _("ran out: units come back")
+        REFUSE = "refused", _("could not be recorded: units come back")
+
+    #: No foreign key for what is refused: it never became a reservation.
+    reservation_id = models.CharField(max_length=48)
+    stock = models.ForeignKey(Stock, models.CASCADE, related_name="effects")
+    kind = models.CharField(max_length=10, choices=Kind)
+    epoch = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+    applied_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("effect")
+        verbose_name_plural = _("effects")
+        constraints = [
+            models.UniqueConstraint(fields=["reservation_id"], name="a_reservation_ends_once"),
+            models.CheckConstraint(
+                condition=Q(kind__in=["paid", "released", "expired", "refused"]), name="effect_kind_is_known"
+            ),
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(applied_at=None), name="effects_to_apply")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reservation_id}"
+
+
+class DeadEntry(models.Model):
+    """An event of the stream that makes no sense, kept with its payload for a person to look at."""
+
+    stock = models.ForeignKey(Stock, models.CASCADE, related_name="dead_entries")
+    stream_id = models.CharField(max_length=40)
+    payload = models.JSONField()
+    error = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("dead event")
+        verbose_name_plural = _("dead events")
+        constraints = [models.UniqueConstraint(fields=["stock", "stream_id"], name="an_event_dies_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}: {self.error}"

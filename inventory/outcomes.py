@@ -1,0 +1,66 @@
+"""The words a wish for units can be answered with, spelled as the scripts return them, and what can break instead."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    RESERVED = "RESERVED"
+    REPEATED = "REPEATED"
+    SOLD_OUT = "SOLD_OUT"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    NOT_OPEN = "NOT_OPEN"
+    CLOSED = "CLOSED"
+    MISMATCH = "MISMATCH"
+    PAUSED = "PAUSED"
+    #: Not paused by anybody: Redis does not know the offer, or cannot be asked.
+    UNAVAILABLE = "UNAVAILABLE"
+    UNKNOWN = "UNKNOWN"
+    BUSY = "BUSY"
+    INVALID = "INVALID"
+
+    @property
+    def yours(self) -> bool:
+        return self in (Outcome.RESERVED, Outcome.REPEATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One buyer's wish for units of an offer. The reservation's id comes from the ticket."""
+
+    reservation_id: str
+    buyer_id: int
+    units: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a wish. `epoch` and `at_ms` (Redis's clock) go into the receipt; 0 when Redis was not asked."""
+
+    reservation_id: str
+    outcome: Outcome
+    epoch: int = 0
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a reservation stands, as its buyer's polls read it.
+
+    state: held, placed, paid, expired, released or refused. `order` and `expires_at_ms` come with placed.
+    """
+
+    reservation_id: str
+    state: str
+    buyer_id: int
+    units: int
+    order: str | None = None
+    expires_at_ms: int | None = None
+
+
+class InventoryUnavailable(Exception):
+    """Stock Redis cannot be asked, and nothing was sent: whatever was wanted did not happen."""
+
+
+class AnswerLost(Exception):
+    """The command was sent and no answer came: what was wanted may have happened."""

@@ -1,0 +1,188 @@
+"""Holding units and ending holds.
+
+Redis alone lets a unit become held (`reserve`). PostgreSQL alone lets it leave held (`confirm`, `release`,
+`expire_due`): one conditional UPDATE decides who was first, and writes the effect for Redis in the same transaction.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import redis
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from inventory import _keys, doorbell
+from inventory._connection import stock_redis
+from inventory._persistence import end_held
+from inventory._scripts import Script
+from inventory.models import Effect, Reservation, Stock
+from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome, Standing, Wish
+
+#: Wishes one script call takes; more would keep Redis from everybody else for over a millisecond.
+BATCH_WISHES = 128
+#: Holds that one sweep ends in one transaction: short locks, and little to redo after a crash.
+SWEEP_HOLDS = 500
+
+_reserve = Script("reserve.lua")
+
+#: Told which reservations have just ended, inside the transaction that ends them.
+Ended = Callable[[list[str]], None]
+
+
+def reserve(offer_id: int, wishes: list[Wish]) -> list[Answer]:
+    """Hold units for each wish, all or none of its units, exactly once for each reservation id.
+
+    Answers one Answer for each wish, in order. Never raises for a Redis that is away: the outcome is UNAVAILABLE when
+    nothing was sent, and UNKNOWN when it was sent and no answer came, also to a second try with the same ids.
+    """
+    answers: list[Answer] = []
+    for start in range(0, len(wishes), BATCH_WISHES):
+        answers += _reserve_batch(offer_id, wishes[start : start + BATCH_WISHES])
+    return answers
+
+
+def _reserve_batch(offer_id: int, wishes: list[Wish]) -> list[Answer]:
+    arguments: list[int | str] = [settings.EVENTS_WAITING_MAXIMUM]
+    for wish in wishes:
+        arguments += [wish.reservation_id, wish.buyer_id, wish.units]
+
+    try:
+        ring, epoch, at_ms, *words = _ask_twice(offer_id, arguments)
+    except InventoryUnavailable:
+        return [Answer(wish.reservation_id, Outcome.UNAVAILABLE) for wish in wishes]
+    except AnswerLost:
+        return [Answer(wish.reservation_id, Outcome.UNKNOWN) for wish in wishes]
+
+    if ring:
+        doorbell.ring(doorbell.DRAIN)
+    return [
+        Answer(wish.reservation_id, Outcome(word), int(epoch), int(at_ms))
+        for wish, word in zip(wishes, words, strict=True)
+    ]
+
+
+def _ask_twice(offer_id: int, arguments: list[int | str]) -> list[str]:
+    """Call the script; when its answer is lost, once more: the ids make the second call find what the first one did."""
+    keys = _keys.all_of(offer_id)
+    try:
+        return _reserve(keys, arguments)  # type: ignore[no-any-return]
+    except AnswerLost as lost:
+        try:
+            return _reserve(keys, arguments)  # type: ignore[no-any-return]
+        except InventoryUnavailable:
+            raise lost from None  # nothing was sent now, but the first call may have been carried out
+
+
+def look_up(offer_id: int, reservation_id: str) -> Standing | None:
+    """Where a reservation stands, from Redis; None when Redis does not know it.
+
+    Raises InventoryUnavailable when Redis cannot be asked: then `recorded` knows what PostgreSQL has seen.
+    """
+    try:
+        record = stock_redis().hget(_keys.reservations(offer_id), reservation_id)
+    except (redis.RedisError, OSError) as error:
+        raise InventoryUnavailable(str(error)) from error
+    return _standing(reservation_id, str(record)) if record else None
+
+
+def _standing(reservation_id: str, record: str) -> Standing:
+    state, buyer_id, units, *placed = record.split(":")
+    order, expires_at_ms = placed or (None, None)
+    return Standing(
+        reservation_id,
+        state,
+        buyer_id=int(buyer_id),
+        units=int(units),
+        order=order,
+        expires_at_ms=int(expires_at_ms) if expires_at_ms else None,
+    )
+
+
+def of_buyer(offer_ids: list[int], buyer_id: int) -> dict[int, tuple[int, list[Standing]]]:
+    """Offer id -> (units the buyer holds and owns, where each of these reservations stands), in two round trips.
+
+    Offers of which the buyer has nothing are left out. Raises InventoryUnavailable when Redis cannot be asked.
+    """
+    if not offer_ids:
+        return {}
+    try:
+        had = _pipelined((_keys.buyers(offer_id), [str(buyer_id)]) for offer_id in offer_ids)
+        units_and_ids = {
+            offer_id: value[0].split(":") for offer_id, value in zip(offer_ids, had, strict=True) if value[0]
+        }
+        wanted = {offer_id: ids.split(",") for offer_id, (_, ids) in units_and_ids.items() if ids}
+        records = _pipelined((_keys.reservations(offer_id), ids) for offer_id, ids in wanted.items())
+    except (redis.RedisError, OSError) as error:
+        raise InventoryUnavailable(str(error)) from error
+    return {
+        offer_id: (
+            int(units_and_ids[offer_id][0]),
+            [_standing(pk, record) for pk, record in zip(ids, its_records, strict=True) if record],
+        )
+        for (offer_id, ids), its_records in zip(wanted.items(), records, strict=True)
+    }
+
+
+def _pipelined(reads: Iterable[tuple[str, list[str]]]) -> list[list[str | None]]:
+    """HMGET of several hashes in one round trip; none for nothing."""
+    pipeline = stock_redis().pipeline(transaction=False)
+    for key, fields in reads:
+        pipeline.hmget(key, fields)
+    return pipeline.execute() if len(pipeline) else []
+
+
+def confirm(reservation_id: str) -> bool:
+    """Held -> confirmed: the units are sold. False when something else ended the hold first."""
+    return _end([reservation_id], Reservation.State.CONFIRMED, Effect.Kind.CONFIRM) == 1
+
+
+def release(reservation_id: str) -> bool:
+    """Held -> released: the units go back on sale. False when something else ended the hold first."""
+    return _end([reservation_id], Reservation.State.RELEASED, Effect.Kind.RELEASE) == 1
+
+
+def expire_due(ended: Ended) -> int:
+    """End up to SWEEP_HOLDS holds whose time to pay is over, and tell `ended` which. Answers how many.
+
+    Several sweeps may run at once: each takes rows that nobody else has locked.
+    """
+    grace = timedelta(seconds=settings.PAYMENT_GRACE_SECONDS)
+    with transaction.atomic():
+        due = list(
+            Reservation.objects.select_for_update(skip_locked=True)
+            .filter(state=Reservation.State.HELD, expires_at__lte=Now() - grace)
+            .order_by("expires_at")
+            .values_list("pk", flat=True)[:SWEEP_HOLDS]
+        )
+        if not due:
+            return 0
+        _end(due, Reservation.State.EXPIRED, Effect.Kind.EXPIRE)
+        ended(due)
+    return len(due)
+
+
+def _end(reservation_ids: list[str], state: Reservation.State, kind: Effect.Kind) -> int:
+    """End holds in one transaction: rows, counters, effects. Answers how many were still held."""
+    with transaction.atomic():
+        ended = end_held(reservation_ids, state)
+        for offer_id in sorted({offer_id for _, offer_id, _ in ended}):
+            mine = {pk: units for pk, its_offer_id, units in ended if its_offer_id == offer_id}
+            _move_units(offer_id, sum(mine.values()), sold=kind is Effect.Kind.CONFIRM)
+            tell_redis(offer_id, list(mine), kind)
+    return len(ended)
+
+
+def _move_units(offer_id: int, units: int, *, sold: bool) -> None:
+    Stock.objects.filter(pk=offer_id).update(held=F("held") - units, sold=F("sold") + (units if sold else 0))
+
+
+def tell_redis(offer_id: int, reservation_ids: list[str], kind: Effect.Kind) -> None:
+    """Write the effects of ended holds, in the caller's transaction, and ring when it commits."""
+    epoch = Stock.objects.values_list("epoch", flat=True).get(pk=offer_id)
+    Effect.objects.bulk_create(
+        (Effect(reservation_id=pk, stock_id=offer_id, kind=kind, epoch=epoch) for pk in reservation_ids),
+        ignore_conflicts=True,  # told before, by a drain that crashed after its commit
+    )
+    transaction.on_commit(lambda: doorbell.ring(doorbell.SETTLE))

@@ -1,0 +1,1 @@
+"""Cache tiers: process memory, memcached, Redis."""

@@ -1,0 +1,119 @@
+"""The click: a ticket, then a wish for units, then the truth about the reservation it became."""
+
+from dataclasses import dataclass
+
+from inventory import reservations
+from inventory.models import Reservation
+from inventory.outcomes import InventoryUnavailable, Outcome, Standing, Wish
+from shop import receipts, tickets
+from shop.buyers import Buyer
+from shop.catalog import Offer, Sale
+from shop.models import Order
+from shop.receipts import Receipt
+from shop.tickets import Ticket
+
+#: The word for a phase in which no ticket is given. An open sale gives one, unless its offer has nothing left.
+_NO_TICKET = {
+    "scheduled": Outcome.NOT_OPEN,
+    "paused": Outcome.PAUSED,
+    "closed": Outcome.CLOSED,
+    "sold_out": Outcome.SOLD_OUT,
+}
+
+#: What PostgreSQL's word for a reservation is to its buyer.
+_STATE_FOR_BUYER = {
+    Reservation.State.HELD: "placed",
+    Reservation.State.CONFIRMED: "paid",
+    Reservation.State.RELEASED: "released",
+    Reservation.State.EXPIRED: "expired",
+    Reservation.State.REFUSED: "refused",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """What a click came to. `receipt` only when the units are the buyer's."""
+
+    outcome: Outcome
+    reservation_id: str
+    receipt: str | None = None
+
+
+def refusal(sale: Sale, offer: Offer) -> Outcome | None:
+    """Why no ticket is given now, or None. Redis decides again when the ticket is used."""
+    if sale.phase != "open":
+        if sale.phase == "paused" and sale.state != "paused":
+            return Outcome.UNAVAILABLE
+        return _NO_TICKET[sale.phase]
+    return None if offer.available else Outcome.SOLD_OUT
+
+
+def buy(ticket: Ticket, units: int) -> Click:
+    """Reserve what the ticket names; the same ticket again finds the same reservation.
+
+    Raises TicketRefused when the ticket has run out and names no reservation.
+    """
+    if not ticket.may_buy:
+        return _look_up_only(ticket, units)
+
+    wish = Wish(ticket.reservation_id, ticket.buyer_id, units)
+    [answer] = reservations.reserve(ticket.offer_id, [wish])
+    if not answer.outcome.yours:
+        return Click(answer.outcome, answer.reservation_id)
+    receipt = Receipt(answer.reservation_id, ticket.buyer_id, units, answer.epoch, answer.at_ms)
+    return Click(answer.outcome, answer.reservation_id, receipts.write(receipt))
+
+
+def _look_up_only(ticket: Ticket, units: int) -> Click:
+    """A ticket past its life is still authentic: it may ask what became of it."""
+    try:
+        found = reservations.look_up(ticket.offer_id, ticket.reservation_id)
+    except InventoryUnavailable:
+        return Click(Outcome.UNAVAILABLE, ticket.reservation_id)
+    if found is None:
+        raise tickets.TicketRefused
+    same = found.units == units
+    return Click(Outcome.REPEATED if same else Outcome.MISMATCH, ticket.reservation_id)
+
+
+def standing(reservation_id: str, buyer: Buyer, receipt: str | None) -> Standing | None:
+    """Where a buyer's reservation stands; None when there is none of that name, or it is another's.
+
+    Redis knows the fresh ones without a query, PostgreSQL all that were recorded, and a receipt those that Redis has
+    lost. Raises InventoryUnavailable when Redis is away and nobody else knows.
+    """
+    offer_id = tickets.offer_of(reservation_id)
+    if offer_id is None:
+        return None
+
+    away: InventoryUnavailable | None = None
+    try:
+        found = reservations.look_up(offer_id, reservation_id)
+    except InventoryUnavailable as error:
+        found, away = None, error
+
+    found = found or _recorded(reservation_id) or _proven(reservation_id, receipt)
+    if found is None and away:
+        raise away
+    return found if found and found.buyer_id == buyer.id else None
+
+
+def _recorded(reservation_id: str) -> Standing | None:
+    reservation = Reservation.objects.filter(pk=reservation_id).first()
+    if reservation is None:
+        return None
+    return Standing(
+        reservation_id,
+        _STATE_FOR_BUYER[Reservation.State(reservation.state)],
+        reservation.buyer_id,
+        reservation.units,
+        Order.objects.filter(reservation=reservation).values_list("number", flat=True).first(),
+        int(reservation.expires_at.timestamp() * 1000),
+    )
+
+
+def _proven(reservation_id: str, sealed: str | None) -> Standing | None:
+    receipt = receipts.read(sealed) if sealed else None
+    if receipt is None or receipt.reservation_id != reservation_id:
+        return None
+    return Standing(reservation_id, "held", receipt.buyer_id, receipt.units)

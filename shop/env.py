@@ -1,0 +1,84 @@
+"""Typed readers of environment variables that fail loudly at start.
+
+`make up` writes the addresses of its servers to `$STATE/env` and generated keys to `$STATE/secrets`; `fill_from`
+takes from there what the environment leaves unset, so that a second terminal just works.
+"""
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+#: Bytes of a signing key. HMAC-SHA256 gains nothing from more, and loses its strength with fewer.
+KEY_LENGTH_MINIMUM = 32
+
+
+class BadSetting(Exception):
+    """A variable is missing or makes no sense. The message is one line for the person who set it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+
+
+def fill_from(path: Path, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Take from a file of KEY=value lines each variable that the environment leaves unset."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadSetting(str(path), f"cannot be read ({error.strerror})") from error
+
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals:
+            environment.setdefault(name, value)
+
+
+def text(name: str, default: str | None = None) -> str:
+    """The variable as it is. Raises BadSetting when it is unset and has no default."""
+    value = os.environ.get(name, default)
+    if value is None:
+        raise BadSetting(name, "is not set. `make up` sets it; in production set it yourself (see README)")
+    return value
+
+
+def whole(name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
+    """A whole number between least and most."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+        raise BadSetting(name, f"must be a whole number from {least} to {most}, not {value!r}")
+    return int(value)
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """`on` or `off`."""
+    value = os.environ.get(name, "on" if default else "off")
+    if value not in ("on", "off"):
+        raise BadSetting(name, f"must be on or off, not {value!r}")
+    return value == "on"
+
+
+def choice(name: str, options: tuple[str, ...], default: str) -> str:
+    """One of the options."""
+    value = os.environ.get(name, default)
+    if value not in options:
+        raise BadSetting(name, f"must be one of {', '.join(options)}, not {value!r}")
+    return value
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list, without its blanks."""
+    return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def keys(name: str) -> list[str]:
+    """Signing keys, comma-separated: the first one signs, all of them verify. Weak ones are refused."""
+    found = words(name)
+    if not found:
+        raise BadSetting(name, "is not set. `make up` generates it; in production set it yourself (see README)")
+    for key in found:
+        if len(key) < KEY_LENGTH_MINIMUM or len(set(key)) < KEY_LENGTH_MINIMUM // 4:
+            raise BadSetting(name, f"a key is weak: {KEY_LENGTH_MINIMUM} or more random characters are needed")
+    return found

@@ -1,0 +1,56 @@
+"""What a person reads while it runs. A terminal that is gone is no reason to stop working, or to stop stopping."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
+
+#: What a closed terminal, a closed pipe and a closed file raise.
+GONE = (OSError, ValueError)
+BOLD, DIM, RED, PLAIN = "\033[1m", "\033[2m", "\033[31m", "\033[0m"
+
+
+class Voice:
+    def __init__(self, stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._start = clock()
+        self._colour = _is_terminal(stream)
+
+    @property
+    def elapsed(self) -> float:
+        return self._clock() - self._start
+
+    def step(self, text: str) -> None:
+        """One line with the seconds since the start."""
+        loud = text.startswith("!")
+        self.line(f"{self._paint(DIM, f'{self.elapsed:6.1f} s')}  {self._paint(RED, text) if loud else text}")
+
+    def title(self, text: str) -> None:
+        self.line(self._paint(BOLD, text))
+
+    def line(self, text: str) -> None:
+        with suppress(*GONE):
+            print(text, file=self._stream, flush=True)
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{PLAIN}" if self._colour else text
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    with suppress(*GONE):
+        return stream is not None and stream.isatty()
+    return False
+
+
+def let_go_of_terminal() -> None:
+    """Last words: Python flushes both streams when it exits, and would turn a closed one into exit status 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except GONE:
+            with suppress(*GONE):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

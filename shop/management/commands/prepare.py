@@ -1,0 +1,18 @@
+"""`manage.py prepare`: what `make up` does between its servers and its processes, in one start of Python."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Migrate, collect static files, and fill an empty shop with the demo."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", verbosity=0, interactive=False)
+        call_command("collectstatic", verbosity=0, interactive=False)
+        if settings.PROFILE == "local":
+            call_command("demo", stdout=self.stdout)

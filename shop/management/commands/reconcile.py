@@ -1,0 +1,29 @@
+"""`manage.py reconcile SLUG [--apply]`: where Redis and PostgreSQL differ, and the repair that only ever sells less."""
+
+from typing import Any
+
+import redis
+from django.core.management.base import BaseCommand, CommandParser
+
+from inventory import reconciliation
+from inventory.outcomes import AnswerLost, InventoryUnavailable
+from shop import orders
+from shop.management.refusals import refuse, sale_named
+
+
+class Command(BaseCommand):
+    help = "Show the drift of a sale; with --apply, record waiting events and send the effects of ended holds again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug", help="the sale")
+        parser.add_argument("--apply", action="store_true")
+
+    def handle(self, *args: Any, slug: str, **options: Any) -> None:
+        sale = sale_named(slug)
+        try:
+            for offer in sale.offers.all():
+                if options["apply"]:
+                    self.stdout.write(f"{offer}: {reconciliation.repair(offer.pk, orders.place)}")
+                self.stdout.write(f"{offer}: {reconciliation.drift(offer.pk)}")
+        except (redis.RedisError, OSError, InventoryUnavailable, AnswerLost) as away:
+            raise refuse(f"stock Redis cannot be asked: {away}") from away

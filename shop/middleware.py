@@ -1,0 +1,58 @@
+"""What every answer carries, and who may post here."""
+
+import re
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from resilience.clock import now_ms
+from shop import answers
+
+Next = Callable[[HttpRequest], HttpResponse]
+
+_REQUEST_ID = re.compile(r"\A[A-Za-z0-9_-]{8,64}\Z")
+
+
+class RequestFrame:
+    """`X-Request-Id` (the client's own when it is a decent one), `X-Server-Now-Ms` and the content security policy."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+        self.policy = (
+            "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none';"
+            f" form-action 'self' {settings.PROVIDER_URL}"  # Pay leads to the provider, and browsers check redirects
+        )
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        offered = request.headers.get("X-Request-Id", "")
+        request.id = offered if _REQUEST_ID.match(offered) else uuid.uuid4().hex  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
+        response["X-Server-Now-Ms"] = str(now_ms())
+        response.setdefault("Content-Security-Policy", self.policy)
+        return response
+
+
+class ForeignPostRefusal:
+    """Refuses what another site makes a signed-in browser send. Shopper pages need no token for that.
+
+    The provider's callback has no Origin and is authentic by its signature.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD", "OPTIONS") and _foreign(request):
+            return answers.answer(request, "CROSS_SITE")
+        return self.get_response(request)
+
+
+def _foreign(request: HttpRequest) -> bool:
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("Host")

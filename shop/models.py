@@ -1,0 +1,190 @@
+"""What is for sale, who bought it, and what was paid. Money is whole minor units and a currency."""
+
+import secrets
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from inventory.models import Reservation, Stock
+
+#: Letters and digits that nobody confuses when reading them aloud (Crockford's base 32).
+_READABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+#: 60 random bits: nobody guesses another's order, and a million orders meet a clash once in a million shops.
+_ORDER_NUMBER_LENGTH = 12
+
+currency_code = RegexValidator(r"\A[A-Z]{3}\Z", _("Three capital letters, like CNY."))
+
+
+def new_order_number() -> str:
+    return "".join(secrets.choice(_READABLE) for _ in range(_ORDER_NUMBER_LENGTH))
+
+
+class Product(models.Model):
+    title = models.CharField(_("title"), max_length=120)
+    description = models.TextField(_("description"), blank=True)
+    picture = models.CharField(_("picture"), max_length=120, blank=True, help_text=_("A path below static/."))
+    list_price_minor = models.PositiveBigIntegerField(_("list price"), help_text=_("In minor units, like cents."))
+    currency = models.CharField(_("currency"), max_length=3, default="CNY", validators=[currency_code])
+
+    class Meta:
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
+        ordering = ["title"]
+        constraints = [models.CheckConstraint(condition=Q(list_price_minor__gte=1), name="a_product_costs_something")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Sale(models.Model):
+    """A time-boxed event. Whether it is open or sold out follows from Redis's clock and counters."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("draft")
+        SCHEDULED = "scheduled", _("scheduled")
+        PAUSED = "paused", _("paused")
+        CLOSED = "closed", _("closed")
+
+    slug = models.SlugField(_("address"), unique=True, max_length=60)
+    title = models.CharField(_("title"), max_length=120)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.DRAFT)
+    opens_at = models.DateTimeField(_("opens at"))
+    closes_at = models.DateTimeField(_("closes at"))
+
+    class Meta:
+        verbose_name = _("sale")
+        verbose_name_plural = _("sales")
+        ordering = ["-opens_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(closes_at__gt=F("opens_at")), name="a_sale_closes_after_it_opens"),
+            models.CheckConstraint(
+                condition=Q(state__in=["draft", "scheduled", "paused", "closed"]), name="sale_state_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Offer(models.Model):
+    """A product at a sale price. Its stock is inventory's, and its id is the stock's id."""
+
+    stock = models.OneToOneField(Stock, models.PROTECT, primary_key=True, related_name="offer")
+    sale = models.ForeignKey(Sale, models.PROTECT, related_name="offers", verbose_name=_("sale"))
+    product = models.ForeignKey(Product, models.PROTECT, related_name="offers", verbose_name=_("product"))
+    price_minor = models.PositiveBigIntegerField(_("sale price"), help_text=_("In minor units, like cents."))
+
+    class Meta:
+        verbose_name = _("offer")
+        verbose_name_plural = _("offers")
+        ordering = ["stock"]
+        constraints = [
+            models.UniqueConstraint(fields=["sale", "product"], name="a_product_is_offered_once_in_a_sale"),
+            models.CheckConstraint(condition=Q(price_minor__gte=1), name="an_offer_costs_something"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product} ({self.sale})"
+
+
+class Order(models.Model):
+    """The durable purchase: it exists from the moment PostgreSQL has committed the reservation."""
+
+    class State(models.TextChoices):
+        AWAITING_PAYMENT = "awaiting_payment", _("awaiting payment")
+        PAID = "paid", _("paid")
+        CANCELLED = "cancelled", _("cancelled")
+        EXPIRED = "expired", _("expired")
+        REFUND_DUE = "refund_due", _("refund due")
+        REFUNDED = "refunded", _("refunded")
+
+    number = models.CharField(_("number"), max_length=16, unique=True, default=new_order_number)
+    reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="order")
+    buyer = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("buyer"))
+    offer = models.ForeignKey(Offer, models.PROTECT, related_name="orders", verbose_name=_("offer"))
+    title = models.CharField(_("title"), max_length=120, help_text=_("As it was when it was bought."))
+    units = models.PositiveIntegerField(_("units"))
+    total_minor = models.PositiveBigIntegerField(_("total"))
+    currency = models.CharField(_("currency"), max_length=3)
+    state = models.CharField(_("state"), max_length=20, choices=State, default=State.AWAITING_PAYMENT)
+    placed_at = models.DateTimeField(_("placed at"), db_default=Now())
+    pay_until = models.DateTimeField(_("pay until"))
+    ended_at = models.DateTimeField(_("paid, cancelled or expired at"), null=True)
+    refunded_at = models.DateTimeField(_("refunded at"), null=True)
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        ordering = ["-placed_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(units__gte=1, total_minor__gte=1), name="an_order_has_units_and_a_total"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["awaiting_payment", "paid", "cancelled", "expired", "refund_due", "refunded"]),
+                name="order_state_is_known",
+            ),
+        ]
+        indexes = [models.Index(fields=["buyer", "-placed_at"], name="orders_of_a_buyer")]
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class Payment(models.Model):
+    """Money that moves, or should, between a buyer and us through the provider."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("pending")
+        SUCCEEDED = "succeeded", _("succeeded")
+        FAILED = "failed", _("failed")
+        REFUND_DUE = "refund_due", _("refund due")
+        REFUNDED = "refunded", _("refunded")
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="payments", verbose_name=_("order"))
+    charge = models.CharField(_("provider's charge"), max_length=64, unique=True)
+    pay_url = models.URLField(_("hosted page"), max_length=300)
+    amount_minor = models.PositiveBigIntegerField(_("amount"))
+    currency = models.CharField(_("currency"), max_length=3)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
+    refund = models.CharField(_("provider's refund"), max_length=64, null=True, unique=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+    succeeded_at = models.DateTimeField(_("succeeded at"), null=True)
+
+    class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount_minor__gte=1), name="a_payment_moves_money"),
+            models.CheckConstraint(
+                condition=Q(state__in=["pending", "succeeded", "failed", "refund_due", "refunded"]),
+                name="payment_state_is_known",
+            ),
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(state="refund_due"), name="refunds_to_make")]
+
+    def __str__(self) -> str:
+        return f"{self.charge} ({self.state})"
+
+
+class ProviderEvent(models.Model):
+    """A callback of the provider that has been acted on: the same one again changes nothing."""
+
+    event_id = models.CharField(max_length=64, unique=True)
+    kind = models.CharField(max_length=32)
+    payload = models.JSONField()
+    received_at = models.DateTimeField(db_default=Now())
+    note = models.CharField(max_length=200, blank=True, help_text=_("What was odd about it, if anything."))
+
+    class Meta:
+        verbose_name = _("provider event")
+        verbose_name_plural = _("provider events")
+        ordering = ["-received_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.event_id}"

@@ -1,0 +1,105 @@
+"""The life of a sale: schedule, preheat, pause, resume, close. Each verb is safe to repeat."""
+
+from django.db import transaction
+
+from inventory import stock
+from inventory.models import Stock
+from shop import catalog
+from shop.models import Offer, Product, Sale
+
+#: What the shelf of Redis is told for each state of a sale; a draft is not on the shelf.
+_SHELF_STATE = {
+    Sale.State.SCHEDULED: "open",
+    Sale.State.PAUSED: "paused",
+    Sale.State.CLOSED: "closed",
+}
+
+
+class NotPossible(Exception):
+    """The sale's state does not allow this. The message says why, for the person who asked."""
+
+
+def add_offer(
+    sale: Sale,
+    product: Product,
+    *,
+    price_minor: int,
+    quantity: int,
+    unit_limit: int = 1,
+    hold_seconds: int = 900,
+) -> Offer:
+    """Offer a product in a sale that is not on the shelf yet."""
+    with transaction.atomic():
+        stock_row = Stock.objects.create(quantity=quantity, unit_limit=unit_limit, hold_seconds=hold_seconds)
+        return Offer.objects.create(stock=stock_row, sale=sale, product=product, price_minor=price_minor)
+
+
+def schedule(sale: Sale) -> list[str]:
+    """Publish a draft, with its stock on the shelf: it sells when it opens."""
+    if sale.state not in (Sale.State.DRAFT, Sale.State.SCHEDULED):
+        raise NotPossible(f"{sale.slug} is {sale.state}: only a draft can be scheduled")
+    if not sale.offers.exists():
+        raise NotPossible(f"{sale.slug} offers nothing yet")
+    return _move(sale, Sale.State.SCHEDULED)
+
+
+def preheat(sale: Sale) -> list[str]:
+    """Put the stock of a published sale on the shelf of Redis and its pages into the caches, before T0."""
+    if sale.state == Sale.State.DRAFT:
+        raise NotPossible(f"{sale.slug} is a draft: schedule it first")
+    words = _move(sale, Sale.State(sale.state))
+    catalog.sale(sale.slug)
+    return words
+
+
+def pause(sale: Sale) -> list[str]:
+    """Stop selling at once; holds and orders go on."""
+    if sale.state not in (Sale.State.SCHEDULED, Sale.State.PAUSED):
+        raise NotPossible(f"{sale.slug} is {sale.state}: only a scheduled sale can be paused")
+    return _move(sale, Sale.State.PAUSED)
+
+
+def resume(sale: Sale) -> list[str]:
+    """Sell again."""
+    if sale.state not in (Sale.State.SCHEDULED, Sale.State.PAUSED):
+        raise NotPossible(f"{sale.slug} is {sale.state}: only a paused sale can be resumed")
+    return _move(sale, Sale.State.SCHEDULED)
+
+
+def close(sale: Sale) -> list[str]:
+    """End the sale for good; holds can still be paid."""
+    if sale.state == Sale.State.DRAFT:
+        raise NotPossible(f"{sale.slug} is a draft: it was never open")
+    return _move(sale, Sale.State.CLOSED)
+
+
+def archive(sale: Sale) -> bool:
+    """Take a closed sale off its page and out of Redis. False while some of its holds are open: try again later."""
+    if sale.state != Sale.State.CLOSED:
+        raise NotPossible(f"{sale.slug} is {sale.state}: only a closed sale can be archived")
+    gone = [stock.archive(offer.pk) for offer in sale.offers.all()]
+    catalog.forget(sale.slug)
+    return all(gone)
+
+
+def _move(sale: Sale, state: Sale.State) -> list[str]:
+    """PostgreSQL and Redis together: when Redis refuses, PostgreSQL rolls back and the verb can be repeated.
+
+    Answers a line for each offer. Raises stock.ShelfLost or InventoryUnavailable.
+    """
+    with transaction.atomic():
+        locked = Sale.objects.select_for_update().get(pk=sale.pk)
+        locked.state = state
+        locked.save(update_fields=["state"])
+        shelf = shelf_of(locked)
+        offers = list(locked.offers.select_related("product"))
+        lines = [f"{offer.product}: {stock.put_on_shelf(offer.pk, shelf)}" for offer in offers]
+    sale.state = state
+    catalog.forget(sale.slug)
+    return lines
+
+
+def shelf_of(sale: Sale) -> stock.Shelf:
+    """What Redis is told about when and whether the sale sells."""
+    opens_at_ms, closes_at_ms = (int(moment.timestamp() * 1000) for moment in (sale.opens_at, sale.closes_at))
+    return stock.Shelf(_SHELF_STATE[Sale.State(sale.state)], opens_at_ms, closes_at_ms)

@@ -1,0 +1,242 @@
+"""Every setting, in one file. An operator's numbers come from the environment and fail loudly when they are wrong."""
+
+from pathlib import Path
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from shop import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+STATE = Path(env.text("STATE", ".state"))
+if not STATE.is_absolute():
+    STATE = BASE_DIR / STATE
+
+env.fill_from(STATE / "env")
+env.fill_from(STATE / "secrets")
+
+# --- Who runs this -----------------------------------------------------------------------------------------------
+
+#: `local` is what `make up` says; nothing said means production, the strictest.
+PROFILE = env.choice("PROFILE", ("local", "test", "production"), default="production")
+PRODUCTION = PROFILE == "production"
+DEBUG = False
+HTTPS = env.flag("HTTPS", default=PRODUCTION)
+
+SHOP_URL = env.text("SHOP_URL", "http://127.0.0.1:8000").rstrip("/")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "" if PRODUCTION else "127.0.0.1,localhost,[::1],testserver")
+#: Clients that rate limits do not count (networks); loopback in the local profile, nobody by default.
+RATE_LIMIT_EXEMPT = env.words("RATE_LIMIT_EXEMPT")
+
+# --- Keys: the first one signs, all of them verify, so that a key is changed without signing anybody out -------------
+
+_secret_keys = env.keys("SECRET_KEY")
+SECRET_KEY, SECRET_KEY_FALLBACKS = _secret_keys[0], _secret_keys[1:]
+BUYER_KEYS = env.keys("BUYER_KEYS")
+TICKET_KEYS = env.keys("TICKET_KEYS")
+RECEIPT_KEYS = env.keys("RECEIPT_KEYS")
+PROVIDER_SECRET = env.keys("PROVIDER_SECRET")[0]
+
+# --- The record: PostgreSQL ------------------------------------------------------------------------------------------
+
+#: Web processes share a few pooled connections; a worker keeps one, because Celery's fork would close a pool.
+DATABASE_POOL = env.flag("DATABASE_POOL", default=False)
+#: A query that is slower than this has lost its reader.
+DATABASE_STATEMENT_TIMEOUT_MS = env.whole("DATABASE_STATEMENT_TIMEOUT_MS", 5_000, least=100)
+
+
+def _database(url: str) -> dict[str, Any]:
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise env.BadSetting("DATABASE_URL", str(error).strip()) from error
+
+    options: dict[str, Any] = {
+        "connect_timeout": 2,  # seconds, libpq's smallest that means what it says
+        "tcp_user_timeout": 5_000,  # ms until unacknowledged data end a connection to a host that is gone
+        "keepalives_idle": 10,  # seconds
+        "options": (
+            f"-c statement_timeout={DATABASE_STATEMENT_TIMEOUT_MS} -c lock_timeout=2000"
+            " -c idle_in_transaction_session_timeout=10000"
+        ),
+    }
+    if DATABASE_POOL:
+        options["pool"] = {"min_size": 2, "max_size": 8, "timeout": 0.5}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.get("dbname", "shop"),
+        "USER": parts.get("user", ""),
+        "PASSWORD": parts.get("password", ""),
+        "HOST": parts.get("host", ""),
+        "PORT": parts.get("port", ""),
+        "CONN_MAX_AGE": 0 if DATABASE_POOL else None,
+        "CONN_HEALTH_CHECKS": True,  # without it, connections of a pool stay dead after PostgreSQL restarts
+        "OPTIONS": options,
+    }
+
+
+DATABASES = {"default": _database(env.text("DATABASE_URL"))}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- The counters: stock Redis ---------------------------------------------------------------------------------------
+
+STOCK_REDIS_URL = env.text("STOCK_REDIS_URL")
+#: Events that may wait for PostgreSQL before reserving answers BUSY: about a minute of one worker's drain.
+EVENTS_WAITING_MAXIMUM = env.whole("EVENTS_WAITING_MAXIMUM", 500_000, least=1)
+#: How long an event stays with a worker that gives no sign of life; longer than all database timeouts together.
+CLAIM_AFTER_SECONDS = env.whole("CLAIM_AFTER_SECONDS", 30, least=1)
+#: How long a payment may come after its deadline and still find its hold.
+PAYMENT_GRACE_SECONDS = env.whole("PAYMENT_GRACE_SECONDS", 60 if PRODUCTION else 0)
+
+# --- The caches ------------------------------------------------------------------------------------------------------
+
+CACHE_REDIS_URL = env.text("CACHE_REDIS_URL")
+MEMCACHED_URL = env.text("MEMCACHED_URL", "")
+
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "resilience.cache.tiered.TieredCache",
+        "OPTIONS": {"tiers": ["memory", "memcached", "redis"] if MEMCACHED_URL else ["memory", "redis"]},
+    },
+    "memory": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    },
+    "redis": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHE_REDIS_URL,
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # never pickle: a cache is not trusted
+            "SOCKET_CONNECT_TIMEOUT": 0.1,
+            "SOCKET_TIMEOUT": 0.1,
+        },
+    },
+}
+if MEMCACHED_URL:
+    CACHES["memcached"] = {
+        "BACKEND": "resilience.cache.memcached_tier.MemcachedTier",
+        "LOCATION": MEMCACHED_URL.removeprefix("unix://"),
+    }
+
+# --- The workers: Celery on its own Redis ----------------------------------------------------------------------------
+
+CELERY_BROKER_URL = env.text("BROKER_URL")
+CELERY_TASK_IGNORE_RESULT = True  # nobody waits for a result; the data are in the stream and in PostgreSQL
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 5,  # kombu's default is for ever: a publish would hang on a dead peer
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+    "retry_on_timeout": True,
+}
+CELERY_TASK_TIME_LIMIT = 30  # seconds; every task is short by design and safe to repeat
+
+# --- Payments --------------------------------------------------------------------------------------------------------
+
+PROVIDER_URL = env.text("PROVIDER_URL", "http://127.0.0.1:8001").rstrip("/")
+#: Seconds we wait for the provider inside a shopper's request.
+PROVIDER_TIMEOUT_SECONDS = env.whole("PROVIDER_TIMEOUT_SECONDS", 3, least=1)
+
+# --- Tickets, cookies, receipts --------------------------------------------------------------------------------------
+
+TICKET_SECONDS = env.whole("TICKET_SECONDS", 120, least=1)
+BUYER_COOKIE_SECONDS = env.whole("BUYER_COOKIE_SECONDS", 12 * 3600, least=60)
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "inventory",
+    "shop",
+]
+MIDDLEWARE = [
+    "shop.middleware.RequestFrame",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "shop.middleware.ForeignPostRefusal",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
+            ],
+        },
+    },
+]
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+if PROFILE == "test":  # a slow hash is the point in production and only slow in a test
+    PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_SSL_REDIRECT = False  # TLS ends at the edge, which redirects
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True
+CSRF_TRUSTED_ORIGINS = [SHOP_URL]
+X_FRAME_OPTIONS = "DENY"
+#: Bytes of a body that Django reads before it refuses: forms of the admin are the largest we have.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+
+USE_TZ = True
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LANGUAGE_COOKIE_NAME = "lang"
+LOCALE_PATHS = [BASE_DIR / "shop" / "locale"]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = STATE / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if PROFILE == "test"
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = PROFILE == "test"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
+}

@@ -1,0 +1,44 @@
+// An order: the time left to pay, and a fresh page when its state changes.
+
+import { about, ask, countdown, distrustClock } from './countdown.js';
+
+const POLL_MS = 4000; // a payment made in another window shows up this soon
+
+const order = document.querySelector('[data-state-url]');
+const strip = order.querySelector('[data-until]');
+let next;
+let stop = () => {};
+
+function keepTime() {
+  const [label, timer] = strip.children;
+  label.textContent = strip.dataset.textRunning;
+  strip.dataset.running = '';
+  stop = countdown([timer], Number(strip.dataset.until), () => { strip.textContent = strip.dataset.textOver; stop = null; }, order);
+}
+
+async function poll() {
+  clearTimeout(next);
+  const response = await ask(order.dataset.stateUrl).catch(() => null);
+  const { state } = response?.ok ? await response.json().catch(() => ({})) : {};
+  if (state && state !== order.dataset.state) return location.reload();
+  next = setTimeout(() => document.hidden || poll(), about(POLL_MS));
+  stop?.();
+  if (strip && stop) keepTime();
+}
+
+for (const form of order.querySelectorAll('form')) {
+  form.addEventListener('submit', (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = 'yes';
+    form.querySelector('button').setAttribute('aria-busy', 'true');
+  });
+}
+
+if (order.dataset.state === 'awaiting_payment') {
+  poll();
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) return;
+    distrustClock();
+    poll();
+  });
+}

@@ -1,0 +1,29 @@
+"""Celery's doors. Each calls one function and has no logic; each may run twice, late or never without harm."""
+
+from celery import shared_task
+
+from inventory import effects, outbox, reservations
+from shop import orders, payments
+
+
+@shared_task(name="shop.drain")
+def drain() -> int:
+    return outbox.drain_all(orders.place)
+
+
+@shared_task(name="shop.settle")
+def settle() -> int:
+    return effects.apply_pending()
+
+
+@shared_task(name="shop.expire")
+def expire() -> int:
+    ended = 0
+    while batch := reservations.expire_due(orders.expire):
+        ended += batch
+    return ended
+
+
+@shared_task(name="shop.refund")
+def refund() -> int:
+    return payments.refund_due()

@@ -1,0 +1,56 @@
+"""Signing in and out. Both doors are kept: Django's session for staff pages, the `buyer` cookie for everything else."""
+
+from django.conf import settings
+from django.contrib.auth import login, logout
+from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.csrf import csrf_exempt
+from django.views.i18n import set_language
+
+from shop import answers, buyers
+from shop.views.methods import takes
+
+
+class SignIn(LoginView):
+    """Django's own form and checks; what it adds is the buyer cookie."""
+
+    redirect_authenticated_user = False
+
+    def form_valid(self, form: object) -> HttpResponse:
+        response = super().form_valid(form)  # type: ignore[arg-type]
+        buyers.remember(response, self.request.user.pk)
+        return response
+
+    def get_context_data(self, **kwargs: object) -> dict[str, object]:
+        return {**super().get_context_data(**kwargs), "demo_hint": settings.PROFILE == "local"}
+
+
+def sign_up(request: HttpRequest) -> HttpResponse:
+    form = UserCreationForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = form.save()
+        login(request, user)
+        response = answers.see_other(_next(request))
+        buyers.remember(response, user.pk)
+        return response
+    return render(request, "registration/signup.html", {"form": form, "next": _next(request)})
+
+
+def _next(request: HttpRequest) -> str:
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    return wanted if url_has_allowed_host_and_scheme(wanted, {request.get_host()}) else "/"
+
+
+@takes("POST")
+def sign_out(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    response = answers.see_other("/")
+    buyers.forget(response)
+    return response
+
+
+#: Anybody may choose a language, also from a page that carries no token.
+language = csrf_exempt(set_language)

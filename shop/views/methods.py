@@ -1,0 +1,40 @@
+"""Which methods an address takes, said in the shop's own words."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from psycopg_pool import PoolTimeout
+
+from shop import answers
+
+View = Callable[..., HttpResponse]
+
+
+def takes(*methods: str) -> Callable[[View], View]:
+    """Answer METHOD to other methods, and BACK_SOON when PostgreSQL, which the view needs, is away.
+
+    Django's CSRF token is not asked for: `ForeignPostRefusal` has looked at where the request comes from, and a page
+    that is the same bytes for everybody cannot carry one.
+    """
+
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            allowed = (*methods, "HEAD") if "GET" in methods else methods
+            if request.method not in allowed:
+                response = answers.answer(request, "METHOD")
+                response["Allow"] = ", ".join(allowed)
+                return response
+            try:
+                return view(request, *args, **kwargs)
+            except (OperationalError, InterfaceError, PoolTimeout):
+                return answers.answer(request, "BACK_SOON")
+
+        return guarded
+
+    return decorate
