@@ -47,9 +47,7 @@ TEST_VARIABLES = {"PROFILE": "test", "SHOP_URL": "http://testserver", "PROVIDER_
 def clean_environment() -> dict[str, str]:
     """The environment without anything of this project in it: what a newcomer's shell has."""
     return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in OWN_VARIABLES and not name.startswith("PG")
+        name: value for name, value in os.environ.items() if name not in OWN_VARIABLES and not name.startswith("PG")
     }
 
 
@@ -69,9 +67,7 @@ class ServersOfThisRun:
         self._open.enter_context(state.locked())
         self.running = start_all(state, say=lambda _: None, durable=False, environ=clean_environment())
         self._open.callback(self.running.stop)
-        _replace_environment(
-            {"STATE": str(state.path), **self.running.environment, **state.generated_secrets()}
-        )
+        _replace_environment({"STATE": str(state.path), **self.running.environment, **state.generated_secrets()})
 
     def stop(self) -> None:
         if os.getpid() == self._owner:  # a forked child that ends must not take the servers with it

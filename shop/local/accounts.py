@@ -36,9 +36,7 @@ def service_account() -> Account | None:
         except KeyError:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
-    raise Refusal(
-        "this is root, and there is no account `postgres` or `nobody` to run the database servers as"
-    )
+    raise Refusal("this is root, and there is no account `postgres` or `nobody` to run the database servers as")
 
 
 def as_account(account: Account | None) -> dict[str, Any]:

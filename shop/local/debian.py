@@ -36,9 +36,7 @@ OPTIONS = {
 Run = Callable[[Service, float], None]
 
 
-def private_copies(
-    kinds: Sequence[Kind], tools: Tools, account: Account | None, run: Run
-) -> dict[str, Program]:
+def private_copies(kinds: Sequence[Kind], tools: Tools, account: Account | None, run: Run) -> dict[str, Program]:
     """Programs of these kinds by title, fetched when they are not there yet; those that cannot be had are left out."""
     found = _unpacked(kinds, tools, account)
     lacking = [kind for kind in kinds if kind.title not in found]
@@ -72,9 +70,7 @@ def _fetch(kinds: Sequence[Kind], tools: Tools, run: Run) -> None:
     home = tools.home() / "debian"
     failure = home / "failed"
     with alone_in(home):
-        kinds = [
-            kind for kind in kinds if not _mark(home, kind).exists()
-        ]  # somebody else may have been faster
+        kinds = [kind for kind in kinds if not _mark(home, kind).exists()]  # somebody else may have been faster
         if not kinds or _is_young(failure):
             return
         try:

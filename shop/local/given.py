@@ -63,9 +63,7 @@ def _memcached_socket(url: str) -> socket.socket:
         connection.settimeout(PING_SECONDS)
         connection.connect(parts.path)
         return connection
-    return socket.create_connection(
-        (parts.hostname or "", parts.port or MEMCACHED_PORT), timeout=PING_SECONDS
-    )
+    return socket.create_connection((parts.hostname or "", parts.port or MEMCACHED_PORT), timeout=PING_SECONDS)
 
 
 @dataclass(frozen=True)

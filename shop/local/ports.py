@@ -42,9 +42,7 @@ class HeldPort:
 
 def _listen(host: str, number: int) -> socket.socket | None:
     held = socket.socket()
-    held.setsockopt(
-        socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-    )  # connections of an earlier run may still be closing
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run may still be closing
     try:
         held.bind((host, number))
         held.listen()

@@ -49,9 +49,7 @@ def initdb(program: Program, data: Path, account: Account | None) -> Service:
     )
 
 
-def service(
-    program: Program, data: Path, sockets: Path, account: Account | None, *, durable: bool
-) -> Service:
+def service(program: Program, data: Path, sockets: Path, account: Account | None, *, durable: bool) -> Service:
     settings = [
         "listen_addresses=",
         f"unix_socket_directories={sockets}",
@@ -78,8 +76,6 @@ def service(
 
 def ensure_database(sockets: Path) -> None:
     """Create the shop's database, empty, where it is missing."""
-    with psycopg.connect(
-        url(sockets, "postgres"), autocommit=True, connect_timeout=PING_SECONDS
-    ) as connection:
+    with psycopg.connect(url(sockets, "postgres"), autocommit=True, connect_timeout=PING_SECONDS) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'shop'").fetchone():
             connection.execute("CREATE DATABASE shop")

@@ -157,9 +157,7 @@ def _has_companions(path: Path, kind: Kind) -> bool:
     return all(path.with_name(name).is_file() for name in kind.companions)
 
 
-def _probe(
-    path: Path, kind: Kind, origin: str, account: Account | None, libraries: tuple[Path, ...]
-) -> Program | None:
+def _probe(path: Path, kind: Kind, origin: str, account: Account | None, libraries: tuple[Path, ...]) -> Program | None:
     """Run it with --version, as the account that will run it: what cannot be run there does not count."""
     unknown = Program(path, "", (), origin, libraries)
     try:

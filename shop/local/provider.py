@@ -130,9 +130,7 @@ class Provider:
         refund, event = self.ledger.refund(RefundRequest.parse(request.json()))
         if event:
             self.callbacks.send_soon(event)
-        return Answer.json(
-            HTTPStatus.CREATED if event else HTTPStatus.OK, asdict(refund) | {"state": SUCCEEDED}
-        )
+        return Answer.json(HTTPStatus.CREATED if event else HTTPStatus.OK, asdict(refund) | {"state": SUCCEEDED})
 
     def show_page(self, charge_id: str, request: Request) -> Answer:
         return self._page(HTTPStatus.OK, self.ledger.charge(charge_id))

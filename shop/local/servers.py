@@ -115,9 +115,7 @@ def _start(names: list[str], house: _House, running: Running, say: Say, environ:
         postgresql.ensure_database(house.sockets)
 
 
-def _find(
-    kinds: list[Kind], house: _House, supervisor: Supervisor, environ: Mapping[str, str]
-) -> dict[str, Program]:
+def _find(kinds: list[Kind], house: _House, supervisor: Supervisor, environ: Mapping[str, str]) -> dict[str, Program]:
     """A program for each kind, by title. Raises Refusal when one that is needed cannot be had."""
     found = {}
     for kind in kinds:
@@ -147,9 +145,7 @@ def _service(name: str, program: Program, house: _House, supervisor: Supervisor)
     if name == "postgresql":
         data = postgresql.data_folder(house.data, program)
         if not data.exists():
-            draft = data.with_suffix(
-                ".new"
-            )  # renamed when complete: half a data folder would be taken for a whole
+            draft = data.with_suffix(".new")  # renamed when complete: half a data folder would be taken for a whole
             supervisor.run(postgresql.initdb(program, draft, house.account))
             draft.rename(data)
         return postgresql.service(program, data, house.sockets, house.account, durable=house.durable)

@@ -39,9 +39,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     return 0
 
 
-def _run(
-    options: Options, state: State, supervisor: Supervisor, voice: Voice, environ: Mapping[str, str]
-) -> None:
+def _run(options: Options, state: State, supervisor: Supervisor, voice: Voice, environ: Mapping[str, str]) -> None:
     ports = Ports.hold(options, environ)
     if ports.shop.number != options.port:
         voice.step(f"port {options.port} is busy, using {ports.shop.number}")

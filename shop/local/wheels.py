@@ -62,9 +62,7 @@ def _postgresql_in(folder: Path, account: Account | None) -> Program | None:
 
 def _fetch(target: Path) -> Service:
     uv = shutil.which("uv") or shutil.which("uv", path=CHECKOUT / ".tools" / "bin")
-    installer = (
-        [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
-    )
+    installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
     return Service(
         name="wheel",
         command=[*installer, "--no-deps", "--target", str(target), POSTGRESQL_WHEEL],

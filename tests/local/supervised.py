@@ -12,7 +12,6 @@ from typing import Any
 
 from shop.local import supervisor as supervisor_module
 from shop.local.refusal import Broken, Refusal
-from shop.local.servers import start_all
 from shop.local.service import Service
 from shop.local.state import State
 from shop.local.stopping import StopRequest
@@ -39,6 +38,8 @@ def run(state: State, plan: dict[str, Any], voice: Voice) -> None:
     try:
         with suppress(StopAsked):
             if plan.get("servers"):
+                from shop.local.servers import start_all  # brings the clients of databases, slow to import
+
                 start_all(state, voice.step, durable=False, supervisor=supervisor)
             for group in plan["groups"]:
                 supervisor.start([witness(state, **child) for child in group])

@@ -408,9 +408,7 @@ def test_a_wrong_value_is_explained(idle_provider, shop, wrong):
     assert idle_provider.send("GET", "/").json["charges"] == 0
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b"1" * 60_000, b"{}"]
-)
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b"1" * 60_000, b"{}"])
 def test_a_body_that_is_no_charge_is_a_bad_request(idle_provider, body):
     """Broken JSON, deep JSON, huge numbers and the wrong kind of value are all the client's mistake."""
     answer = idle_provider.send("POST", "/charges", body, {"X-Signature": signed(body)})
