@@ -48,7 +48,7 @@ def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reser
     times = [e.at_ms for e in events]
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [offer_id, state, offer_id, state, *columns, times])
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def end_held(reservation_ids: Sequence[str], state: Reservation.State) -> list[tuple[str, int, int]]:

@@ -62,7 +62,7 @@ class Script:
         except (ConnectionError, TimeoutError, OSError) as error:
             raise AnswerLost(str(error)) from error
         except BaseException:
-            connection.disconnect()  # an answer may still be on its way to whoever takes this connection next
+            connection.disconnect()  # type: ignore[no-untyped-call]  # an answer may still be on its way to whoever takes this connection next
             raise
         finally:
             pool.release(connection)

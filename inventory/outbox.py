@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from billiard.process import current_process  # Celery's pool numbers the processes that it forks
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -34,14 +35,8 @@ PlaceOrders = Callable[[Sequence[Reservation]], dict[str, str]]
 
 def consumer_name() -> str:
     """Stable over restarts of a worker slot, so that it finds again what it had claimed before it died."""
-    slot = os.environ.get("WORKER_SLOT") or getattr(_current_process(), "index", 0)
+    slot = os.environ.get("WORKER_SLOT") or str(getattr(current_process(), "index", 0))
     return f"{socket.gethostname()}:{slot}"
-
-
-def _current_process() -> Any:
-    from billiard.process import current_process  # the pool that Celery forks numbers its processes
-
-    return current_process()
 
 
 def drain_all(place_orders: PlaceOrders) -> int:
@@ -151,7 +146,7 @@ def _insert(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders) -
         return
     with transaction.atomic():
         inserted = insert_reservations(offer_id, events, Reservation.State.HELD)
-        place_orders(Reservation.objects.filter(pk__in=[pk for pk, _ in inserted]))
+        place_orders(list(Reservation.objects.filter(pk__in=[pk for pk, _ in inserted])))
         # Last, because everybody who records this offer waits for this row. Only rows really inserted count.
         Stock.objects.filter(pk=offer_id).update(held=F("held") + sum(units for _, units in inserted))
 

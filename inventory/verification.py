@@ -35,7 +35,7 @@ def findings(offer_id: int) -> list[Finding]:
 def _rows(sql: str, *arguments: int) -> list[tuple[int, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, arguments)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def _record(offer_id: int) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def _limits(offer_id: int) -> Iterator[Finding]:
 
 def _redis(offer_id: int) -> Iterator[Finding]:
     """Redis's counters are the sums of its own records, and its records are PostgreSQL's."""
-    units = {name: _whole(value) for name, value in stock_redis().hgetall(f"{{o:{offer_id}}}:units").items()}
+    units = {str(name): _whole(str(value)) for name, value in stock_redis().hgetall(f"{{o:{offer_id}}}:units").items()}
     rows = _rows("SELECT id, state, buyer_id, units FROM inventory_reservation WHERE stock_id = %s", offer_id)
     if not units:
         [(archived,)] = _rows("SELECT archived FROM inventory_stock WHERE id = %s", offer_id)

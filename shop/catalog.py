@@ -70,13 +70,13 @@ class Sale:
 
 def sale(slug: str) -> Sale | None:
     """A published sale with its live counters, or None."""
-    facts = cache.get_or_set(_key(slug), lambda: _facts(slug), FACTS_SECONDS)
+    facts: Any = cache.get_or_set(_key(slug), lambda: _facts(slug), FACTS_SECONDS)
     return None if facts == NO_SALE else live([Sale.from_json(facts)])[0]
 
 
 def sales() -> list[Sale]:
     """All published sales, the next to open first, those that are over last."""
-    facts = cache.get_or_set("sales", _all_facts, FACTS_SECONDS)
+    facts: Any = cache.get_or_set("sales", _all_facts, FACTS_SECONDS)
     found = live([Sale.from_json(each) for each in facts])
     return sorted(found, key=lambda sale: (sale.phase == "closed", sale.opens_at_ms))
 
@@ -144,7 +144,7 @@ def live(sales: Iterable[Sale]) -> list[Sale]:
     sales = list(sales)
     offer_ids = sorted({offer.id for sale in sales for offer in sale.offers})
     key = "live:" + ",".join(map(str, offer_ids))
-    levels = cache.get_or_set(key, lambda: _levels(offer_ids), LIVE_SECONDS) if offer_ids else {}
+    levels: Any = cache.get_or_set(key, lambda: _levels(offer_ids), LIVE_SECONDS) if offer_ids else {}
     return [_with_levels(sale, levels) for sale in sales]
 
 

@@ -82,7 +82,7 @@ def _ask(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     )
     try:
         with _open(request, timeout=settings.PROVIDER_TIMEOUT_SECONDS) as answer:
-            return json.load(answer)
+            return dict(json.load(answer))
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise ProviderUnavailable(str(error)) from error
 
@@ -136,7 +136,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         raise CallbackRefused("a field is not a short string")
     if not isinstance(amount, int) or isinstance(amount, bool):
         raise CallbackRefused("amount_minor is not a whole number")
-    return event
+    return dict(event)
 
 
 def _act(event: dict[str, Any]) -> str:

@@ -22,7 +22,8 @@ _CHECKS = [
           FROM shop_order o JOIN inventory_reservation r ON r.id = o.reservation_id
          WHERE o.offer_id = %s AND (o.state, r.state) NOT IN
                (('awaiting_payment', 'held'), ('paid', 'confirmed'), ('cancelled', 'released'), ('expired', 'expired'),
-                ('refund_due', 'released'), ('refund_due', 'expired'), ('refunded', 'released'), ('refunded', 'expired'))
+                ('refund_due', 'released'), ('refund_due', 'expired'),
+                ('refunded', 'released'), ('refunded', 'expired'))
         """,
     ),
     (

@@ -51,7 +51,7 @@ def _unpacked(kinds: Sequence[Kind], tools: Tools, account: Account | None) -> d
     for kind in kinds:
         for folder in tools.folders:
             home = folder / "debian"
-            if _mark(home, kind).exists() and (program := _program(kind, home / "root", account)):
+            if os.access(_mark(home, kind), os.R_OK) and (program := _program(kind, home / "root", account)):
                 found.setdefault(kind.title, program)
     return found
 

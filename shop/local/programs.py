@@ -141,7 +141,7 @@ def programs_in(
     for command in kind.commands:
         for folder in folders:
             path = folder / command
-            if path.is_file() and path.resolve() not in seen and _has_companions(path, kind):
+            if _is_program(path) and path.resolve() not in seen and _has_companions(path, kind):
                 seen.add(path.resolve())
                 if program := _probe(path, kind, origin, account, libraries):
                     yield program
@@ -153,8 +153,12 @@ def best(kind: Kind, programs: Iterator[Program]) -> Program | None:
     return next(programs, None)
 
 
+def _is_program(path: Path) -> bool:
+    return os.access(path, os.X_OK)  # False, and no error, for a folder on PATH that we may not enter
+
+
 def _has_companions(path: Path, kind: Kind) -> bool:
-    return all(path.with_name(name).is_file() for name in kind.companions)
+    return all(_is_program(path.with_name(name)) for name in kind.companions)
 
 
 def _probe(path: Path, kind: Kind, origin: str, account: Account | None, libraries: tuple[Path, ...]) -> Program | None:

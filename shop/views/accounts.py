@@ -1,5 +1,7 @@
 """Signing in and out. Both doors are kept: Django's session for staff pages, the `buyer` cookie for everything else."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.contrib.auth.forms import UserCreationForm
@@ -21,7 +23,7 @@ class SignIn(LoginView):
 
     def form_valid(self, form: object) -> HttpResponse:
         response = super().form_valid(form)  # type: ignore[arg-type]
-        buyers.remember(response, self.request.user.pk)
+        buyers.remember(response, int(self.request.user.pk or 0))
         return response
 
     def get_context_data(self, **kwargs: object) -> dict[str, object]:
@@ -29,7 +31,7 @@ class SignIn(LoginView):
 
 
 def sign_up(request: HttpRequest) -> HttpResponse:
-    form = UserCreationForm(request.POST or None)
+    form: UserCreationForm[Any] = UserCreationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         user = form.save()
         login(request, user)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -40,7 +41,7 @@ def sale(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _same_for_everybody(request: HttpRequest, name: str, render: Callable[[], str]) -> HttpResponse:
     """The page's cached bytes in the reader's language, or 304 when the reader has them."""
-    page = cache.get_or_set(f"page:{name}:{get_language()}", render, PAGE_SECONDS)
+    page: Any = cache.get_or_set(f"page:{name}:{get_language()}", render, PAGE_SECONDS)
     response = HttpResponse(page)
     response["ETag"] = f'"{hashlib.blake2b(page.encode(), digest_size=12).hexdigest()}"'
     response["Cache-Control"] = "no-cache"

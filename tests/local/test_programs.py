@@ -83,7 +83,7 @@ def test_the_newest_postgresql_wins_and_needs_initdb(make: Make) -> None:
     """Distributions keep several versions side by side, and some without what makes a data folder."""
     folders = [make(f"{v}/bin/postgres", f"postgres (PostgreSQL) {v}").parent for v in ("13.9", "14.2", "15.3", "16.1")]
     for folder in folders[:3]:
-        (folder / "initdb").touch()
+        make(f"{folder.parent.name}/bin/initdb", "")
 
     assert found(POSTGRESQL, *folders) == "PostgreSQL 15.3"
     assert found(POSTGRESQL, folders[0]) == "none"

@@ -148,15 +148,15 @@ def test_data_go_to_the_temp_folder_when_the_servers_cannot_reach_the_state(tmp_
         state.remove()
 
 
-def test_reaching_takes_every_folder_on_the_way(tmp_path: Path) -> None:
+def test_reaching_takes_every_folder_on_the_way(state: State) -> None:
     """The mode of the last folder alone says nothing."""
     stranger = Account("stranger", 12_345, 12_345)
-    inner = tmp_path / "outer" / "inner"
-    inner.mkdir(parents=True, mode=0o755)
-    for folder in tmp_path.parents[:2]:  # pytest keeps its own folders closed
-        if not can_reach(stranger, folder):
-            pytest.skip("the temp folder of this run is closed to others")
+    state.path.chmod(0o711)
+    inner = state.path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    inner.chmod(0o755)
 
+    inner.parent.chmod(0o755)
     assert can_reach(stranger, inner)
-    (tmp_path / "outer").chmod(0o700)
+    inner.parent.chmod(0o700)
     assert not can_reach(stranger, inner)

@@ -19,8 +19,8 @@ function keepTime() {
 async function poll() {
   clearTimeout(next);
   const response = await ask(order.dataset.stateUrl).catch(() => null);
-  const { state } = response?.ok ? await response.json().catch(() => ({})) : {};
-  if (state && state !== order.dataset.state) return location.reload();
+  const answer = response?.ok ? await response.json().catch(() => null) : null;
+  if (answer && answer.order.state !== order.dataset.state) return location.reload();
   next = setTimeout(() => document.hidden || poll(), about(POLL_MS));
   stop?.();
   if (strip && stop) keepTime();

@@ -25,6 +25,7 @@ function arrive({ state, order_url: orderUrl }) {
 async function poll(failures = 0) {
   const response = await ask(statusUrl, { headers }).catch(() => null);
   if (response?.status === 404) return arrive({ state: 'lost' });
+  if (response?.status === 401) return location.reload(); // the server leads to the sign-in and back
   const status = response?.ok ? await response.json().catch(() => null) : null;
   if (status && status.state !== 'held') return arrive(status);
 
