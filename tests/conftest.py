@@ -1,7 +1,10 @@
 """Sales and people for the tests, on real servers, and clean ones for every test."""
 
 import itertools
+import os
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +19,7 @@ from django.utils import timezone
 from inventory.stock import Shelf
 from resilience.clock import now_ms
 from shop import buyers, opening
+from shop.local.servers import Running
 from shop.models import Offer, Product, Sale
 
 _names = itertools.count(1)
@@ -31,13 +35,27 @@ def stock_redis() -> redis.Redis:
 
 
 @pytest.fixture(autouse=True)
-def clean_servers(stock_redis: redis.Redis) -> Iterator[None]:
+def clean_servers(stock_redis: redis.Redis) -> None:
     """No key of an earlier test, in Redis or in a cache."""
     stock_redis.flushall()
     for alias in ("memory", "redis", "memcached"):
         if alias in settings.CACHES:
             caches[alias].clear()
-    yield
+
+
+@pytest.fixture
+def frozen(servers: Running) -> Callable[[str], AbstractContextManager[None]]:
+    """`with frozen("redis-stock"):` that server hangs: it takes connections and answers nothing."""
+
+    @contextmanager
+    def freeze(name: str) -> Iterator[None]:
+        os.kill(servers.pid(name), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(servers.pid(name), signal.SIGCONT)
+
+    return freeze
 
 
 @pytest.fixture

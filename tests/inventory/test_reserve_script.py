@@ -141,9 +141,7 @@ NO_NUMBERS = ["0", "-1", "nan", "inf", "1e3", "0x10", "1.5", " 1", "1\n", "٣", 
 
 
 @pytest.mark.parametrize("units", NO_NUMBERS)
-def test_units_that_are_no_number_are_invalid(
-    offer: Offer, contents: Callable[[], dict[str, Any]], units: str
-) -> None:
+def test_units_that_are_no_number_are_invalid(offer: Offer, contents: Callable[[], dict[str, Any]], units: str) -> None:
     """INVALID for what Lua's own tonumber would have taken, and the others in the batch are served."""
     assert ask(offer, (rid(offer), 7, units), (rid(offer), 8, 1)) == ["INVALID", "RESERVED"]
     assert contents()[_keys.units(offer.pk)]["available"] == "19"

@@ -1,0 +1,21 @@
+"""Buyers and their reservations, when a test does not care who they are."""
+
+import itertools
+import secrets
+
+from django.contrib.auth.models import User
+
+from shop.models import Offer
+
+_numbers = itertools.count(1)
+
+
+def a_crowd(size: int) -> list[int]:
+    """The ids of that many new buyers."""
+    people = User.objects.bulk_create(User(username=f"person-{next(_numbers)}") for _ in range(size))
+    return [person.pk for person in people]
+
+
+def reservation_id(offer: Offer) -> str:
+    """A reservation's id as a ticket would name it."""
+    return f"{offer.pk}-{secrets.token_urlsafe(16)}"
