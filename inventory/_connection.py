@@ -1,5 +1,7 @@
 """One pool of connections to stock Redis for each process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import redis
@@ -7,12 +9,23 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from inventory.outcomes import InventoryUnavailable
+
 #: Connections of one process: more than its request threads would only queue in Redis.
 CONNECTIONS_MAXIMUM = 64
 #: Seconds a thread waits for a free connection, or for a new one to be accepted.
 CONNECT_SECONDS = 0.3
 #: Seconds a sent command may take. A healthy call takes a millisecond with its fsync; a buyer waits 300 ms at most.
 ANSWER_SECONDS = 0.25
+
+
+@contextmanager
+def asking_redis() -> Iterator[None]:
+    """Around reads, and writes that are safe to repeat: whatever goes wrong with Redis is InventoryUnavailable."""
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        raise InventoryUnavailable(str(error)) from error
 
 
 @cache

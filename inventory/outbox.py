@@ -17,7 +17,7 @@ from django.db.models import F
 from redis import Redis
 
 from inventory import _keys
-from inventory._connection import stock_redis
+from inventory._connection import asking_redis, stock_redis
 from inventory._persistence import HeldEvent, insert_reservations
 from inventory._scripts import Script
 from inventory.models import DeadEntry, Effect, Reservation, Stock
@@ -52,19 +52,21 @@ def waiting_events(offer_ids: Sequence[int]) -> dict[int, int]:
     pipeline = stock_redis().pipeline(transaction=False)
     for offer_id in offer_ids:
         pipeline.xlen(_keys.events(offer_id))
-    return dict(zip(offer_ids, pipeline.execute(), strict=True))
+    with asking_redis():
+        return dict(zip(offer_ids, pipeline.execute(), strict=True))
 
 
 def drain(offer_id: int, place_orders: PlaceOrders, *, consumer: str | None = None) -> int:
     """Record the waiting events of one offer; answers how many. Safe to run in parallel and to kill at any step.
 
-    Raises redis.RedisError or django.db.OperationalError when a side is away: nothing is acknowledged, nothing lost.
+    Raises InventoryUnavailable or django.db.OperationalError when a side is away; what is not acknowledged comes again.
     """
     consumer = consumer or consumer_name()
     recorded = 0
-    while batch := _next_batch(offer_id, consumer):
-        _record_batch(offer_id, batch, place_orders)
-        recorded += len(batch)
+    with asking_redis():
+        while batch := _next_batch(offer_id, consumer):
+            _record_batch(offer_id, batch, place_orders)
+            recorded += len(batch)
     return recorded
 
 

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import redis
 from django.db import transaction
 
 from inventory import _keys, outbox, stock
-from inventory._connection import stock_redis
+from inventory._connection import asking_redis, stock_redis
 from inventory.models import Reservation, Stock
 from inventory.outbox import PlaceOrders
-from inventory.outcomes import InventoryUnavailable
 from inventory.stock import Shelf
 
 #: PostgreSQL's word for a reservation -> the word its buyer's polls read.
@@ -30,7 +28,7 @@ def rebuild(offer_id: int, shelf: Shelf, place_orders: PlaceOrders) -> str:
     In this order, so that a crash anywhere sells less, never more: stop selling, record what survives of the old
     stream, then fill Redis in one step under the next epoch. Raises InventoryUnavailable when Redis is away.
     """
-    try:
+    with asking_redis():
         _stop_selling(offer_id)
         survived = outbox.drain(offer_id, place_orders) if outbox.waiting_events([offer_id])[offer_id] else 0
         with transaction.atomic():
@@ -38,8 +36,6 @@ def rebuild(offer_id: int, shelf: Shelf, place_orders: PlaceOrders) -> str:
             stock_row.epoch += 1
             stock_row.save(update_fields=["epoch"])
             _fill(stock_row, shelf)
-    except (redis.RedisError, OSError) as error:
-        raise InventoryUnavailable(str(error)) from error
     return f"{stock_row} (epoch {stock_row.epoch}, {survived} events survived)"
 
 

@@ -7,14 +7,13 @@ Redis alone lets a unit become held (`reserve`). PostgreSQL alone lets it leave 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-import redis
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from inventory import _keys, doorbell
-from inventory._connection import stock_redis
+from inventory._connection import asking_redis, stock_redis
 from inventory._persistence import end_held
 from inventory._scripts import Script
 from inventory.models import Effect, Reservation, Stock
@@ -80,10 +79,8 @@ def look_up(offer_id: int, reservation_id: str) -> Standing | None:
 
     Raises InventoryUnavailable when Redis cannot be asked: then `recorded` knows what PostgreSQL has seen.
     """
-    try:
+    with asking_redis():
         record = stock_redis().hget(_keys.reservations(offer_id), reservation_id)
-    except (redis.RedisError, OSError) as error:
-        raise InventoryUnavailable(str(error)) from error
     return _standing(reservation_id, str(record)) if record else None
 
 
@@ -107,15 +104,13 @@ def of_buyer(offer_ids: list[int], buyer_id: int) -> dict[int, tuple[int, list[S
     """
     if not offer_ids:
         return {}
-    try:
+    with asking_redis():
         had = _pipelined((_keys.buyers(offer_id), [str(buyer_id)]) for offer_id in offer_ids)
         units_and_ids = {
             offer_id: value[0].split(":") for offer_id, value in zip(offer_ids, had, strict=True) if value[0]
         }
         wanted = {offer_id: ids.split(",") for offer_id, (_, ids) in units_and_ids.items() if ids}
         records = _pipelined((_keys.reservations(offer_id), ids) for offer_id, ids in wanted.items())
-    except (redis.RedisError, OSError) as error:
-        raise InventoryUnavailable(str(error)) from error
     return {
         offer_id: (
             int(units_and_ids[offer_id][0]),

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import redis
 from django.db import transaction
 
 from inventory import _keys
-from inventory._connection import stock_redis
+from inventory._connection import asking_redis, stock_redis
 from inventory._scripts import Script
 from inventory.models import Stock
 from inventory.outcomes import InventoryUnavailable
@@ -80,8 +79,11 @@ def shelf_fields(stock: Stock, shelf: Shelf) -> dict[str, int | str]:
 
 
 def archive(offer_id: int) -> bool:
-    """Take an offer whose sale is over out of Redis. False, and nothing changed, while holds or events are open."""
-    with transaction.atomic():
+    """Take an offer whose sale is over out of Redis. False, and nothing changed, while holds or events are open.
+
+    Raises InventoryUnavailable when Redis cannot be asked.
+    """
+    with asking_redis(), transaction.atomic():
         stock = Stock.objects.select_for_update().get(pk=offer_id)
         still_open = stock.held or stock.effects.filter(applied_at=None).exists() or _events_wait(offer_id)
         if not still_open and not stock.archived:
@@ -105,10 +107,8 @@ def levels(offer_ids: list[int]) -> dict[int, Levels | None]:
     pipeline = stock_redis().pipeline(transaction=False)
     for offer_id in offer_ids:
         pipeline.hgetall(_keys.units(offer_id))
-    try:
+    with asking_redis():
         answers = pipeline.execute()
-    except (redis.RedisError, OSError) as error:
-        raise InventoryUnavailable(str(error)) from error
     return {offer_id: _levels(fields) for offer_id, fields in zip(offer_ids, answers, strict=True)}
 
 
@@ -130,7 +130,5 @@ def _levels(fields: dict[str, Any]) -> Levels | None:
 
 def ping() -> None:
     """Raises InventoryUnavailable when stock Redis does not answer."""
-    try:
+    with asking_redis():
         stock_redis().ping()
-    except (redis.RedisError, OSError) as error:
-        raise InventoryUnavailable(str(error)) from error

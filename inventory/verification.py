@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from inventory._connection import stock_redis
+from inventory._connection import asking_redis, stock_redis
 
 #: PostgreSQL's word for a reservation -> the words that Redis may have for it.
 _SAME = {
@@ -28,8 +28,12 @@ class Finding:
 
 
 def findings(offer_id: int) -> list[Finding]:
-    """Everything that is wrong with an offer at this moment; what is on its way between the stores counts as drift."""
-    return [*_record(offer_id), *_limits(offer_id), *_redis(offer_id)]
+    """Everything that is wrong with an offer at this moment; what is on its way between the stores counts as drift.
+
+    Raises InventoryUnavailable when Redis cannot be asked.
+    """
+    with asking_redis():
+        return [*_record(offer_id), *_limits(offer_id), *_redis(offer_id)]
 
 
 def _rows(sql: str, *arguments: int) -> list[tuple[int, ...]]:

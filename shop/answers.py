@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -20,6 +21,14 @@ class Word:
     title: Any
     detail: Any
     retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a page without script may send once more."""
+
+    url: str
+    fields: tuple[tuple[str, Any], ...]
 
 
 WORDS = {
@@ -69,9 +78,18 @@ def wants_page(request: HttpRequest) -> bool:
 
 
 def answer(
-    request: HttpRequest, word: str, detail: str | None = None, *, back_url: str | None = None, **fields: Any
+    request: HttpRequest,
+    word: str,
+    detail: str | None = None,
+    *,
+    back_url: str | None = None,
+    again: Again | None = None,
+    **fields: Any,
 ) -> HttpResponse:
-    """The word as JSON or as a page, with its status; further fields go into the JSON."""
+    """The word as JSON or as a page, with its status; further fields go into the JSON.
+
+    A page for a word that is worth repeating offers to send `again` what was sent.
+    """
     row = WORDS[word]
     spoken = _SPOKEN_AS.get(word, word)
     detail = detail or str(row.detail)
@@ -83,6 +101,7 @@ def answer(
             "detail": detail,
             "request_id": getattr(request, "id", ""),
             "back_url": back_url,
+            "again": again if row.retry else None,
             "retry_after": RETRY_SECONDS if row.retry else None,
         }
         response = render(request, "shop/answer.html", context, status=row.status)
@@ -122,4 +141,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def error(request: HttpRequest) -> HttpResponse:
-    return answer(request, "ERROR")
+    """Our fault: a page that needs nothing which could be broken too."""
+    if not wants_page(request):
+        return answer(request, "ERROR")
+    return HttpResponse(render_to_string("500.html"), status=500)

@@ -228,7 +228,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if PROFILE == "test"
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "shop.static_files.HashedStaticFiles"
     },
 }
 WHITENOISE_USE_FINDERS = PROFILE == "test"

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from shop.views import accounts, health, orders, payments, purchase, storefront
+from shop.views import accounts, health, orders, payments, purchase, reservation, storefront
 
 urlpatterns = [
     path("", storefront.sales, name="sales"),
@@ -12,7 +12,7 @@ urlpatterns = [
     path("sales/<slug:slug>/mine", storefront.mine, name="mine"),
     path("sales/<slug:slug>/ticket", purchase.ticket, name="ticket"),
     path("sales/<slug:slug>/buy", purchase.buy, name="buy"),
-    path("reservations/<str:reservation_id>", purchase.reservation, name="reservation"),
+    path("reservations/<str:reservation_id>", reservation.status, name="reservation"),
     path("orders/", orders.mine, name="orders"),
     path("orders/<str:number>/", orders.detail, name="order"),
     path("orders/<str:number>/pay", orders.pay, name="pay"),

@@ -16,7 +16,7 @@ from shop.local.state import State
 from shop.local.stopping import StopRequest
 from shop.local.supervisor import StopAsked, Supervisor
 from shop.local.surroundings import Ports
-from shop.local.voice import Voice, let_go_of_terminal
+from shop.local.voice import Voice
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -34,8 +34,6 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     except Broken as broken:
         Voice(sys.stderr).line(str(broken))
         return 1
-    finally:
-        let_go_of_terminal()
     return 0
 
 

@@ -1,7 +1,5 @@
 """What a person reads while it runs. A terminal that is gone is no reason to stop working, or to stop stopping."""
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,14 +41,3 @@ def _is_terminal(stream: TextIO | None) -> bool:
     with suppress(*GONE):
         return stream is not None and stream.isatty()
     return False
-
-
-def let_go_of_terminal() -> None:
-    """Last words: Python flushes both streams when it exits, and would turn a closed one into exit status 120."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except GONE:
-            with suppress(*GONE):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

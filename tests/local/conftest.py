@@ -79,6 +79,9 @@ class Stage:
         """The processes that have borne this name, in order."""
         return [int(entry.split()[2]) for entry in self._entries if entry.startswith(f"{name} started ")]
 
+    def have_started(self, times: int, *names: str) -> bool:
+        return all(len(self.pids(name)) == times for name in names)
+
     @property
     def _entries(self) -> list[str]:
         path = self.state.path / "diary"

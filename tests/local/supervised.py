@@ -16,7 +16,7 @@ from shop.local.service import Service
 from shop.local.state import State
 from shop.local.stopping import StopRequest
 from shop.local.supervisor import StopAsked, Supervisor
-from shop.local.voice import Voice, let_go_of_terminal
+from shop.local.voice import Voice
 
 WITNESS = Path(__file__).with_name("witness.py")
 
@@ -60,8 +60,6 @@ def main(state_path: str, plan_text: str) -> int:
     except (Broken, Refusal) as error:
         Voice(sys.stderr).line(str(error))
         return 1
-    finally:
-        let_go_of_terminal()
     return 0
 
 

@@ -73,12 +73,11 @@ def test_a_path_below_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_the_second_up_on_a_state_hears_of_the_first(state: State) -> None:
     """Two of them would fight for the data."""
-    with state.locked():
-        with pytest.raises(Refusal, match=f"already running on .*, as process {os.getpid()}$"):
-            with State(state.path).locked():
-                pass
+    second = State(state.path)
+    with state.locked(), pytest.raises(Refusal, match=f"already running on .*, as process {os.getpid()}$"):
+        second.locked().__enter__()
 
-    with State(state.path).locked():
+    with second.locked():
         pass
 
 

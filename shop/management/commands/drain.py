@@ -6,7 +6,6 @@ import signal
 import threading
 from typing import Any
 
-import redis
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import InterfaceError, OperationalError, connection
 
@@ -21,7 +20,7 @@ FAULT_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
-AWAY = (redis.RedisError, OperationalError, InterfaceError, InventoryUnavailable, AnswerLost)
+AWAY = (OperationalError, InterfaceError, InventoryUnavailable, AnswerLost)
 
 
 class Command(BaseCommand):

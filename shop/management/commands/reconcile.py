@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import redis
 from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import reconciliation
@@ -25,5 +24,5 @@ class Command(BaseCommand):
                 if options["apply"]:
                     self.stdout.write(f"{offer}: {reconciliation.repair(offer.pk, orders.place)}")
                 self.stdout.write(f"{offer}: {reconciliation.drift(offer.pk)}")
-        except (redis.RedisError, OSError, InventoryUnavailable, AnswerLost) as away:
+        except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away

@@ -5,10 +5,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-import redis
 from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import verification as units
+from inventory.outcomes import InventoryUnavailable
 from inventory.verification import Finding
 from shop import verification as money
 from shop.management.refusals import refuse, sale_named
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         offer_ids = list(offers.values_list("pk", flat=True))
         try:
             found = _settled_findings(offer_ids)
-        except (redis.RedisError, OSError) as away:
+        except InventoryUnavailable as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
 
         self.stdout.write(_as_json(offer_ids, found) if options["json"] else _as_text(offer_ids, found))

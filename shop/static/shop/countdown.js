@@ -1,6 +1,7 @@
 // The server's clock, countdowns by it, times in the reader's zone, and the one voice for screen readers.
 
-const RESYNC_MS = 60_000; // after this, a measurement gives way to a worse one
+const RESYNC_MS = 60_000; // after this, a worse measurement is taken as well
+const ANSWER_WITHIN_MS = 8000; // later ones count as none
 const language = document.documentElement.lang;
 
 let clock = { offset: Date.now() - performance.now(), roundTrip: Infinity, at: 0 };
@@ -11,11 +12,12 @@ export const now = () => performance.now() + clock.offset;
 /** A device that slept has stopped its monotonic clock: take the next measurement, whatever it is worth. */
 export const distrustClock = () => { clock.roundTrip = Infinity; };
 
-/** Fetch JSON and learn the clock: the server read it about half a round trip before its answer arrived. */
+/** Fetch JSON and learn the clock: the server read it half a round trip before its answer arrived. */
 export async function ask(url, { headers, ...options } = {}) {
   const sentAt = performance.now();
   const response = await fetch(url, {
-    cache: 'no-cache', signal: AbortSignal.timeout(8000), headers: { Accept: 'application/json', ...headers }, ...options,
+    cache: 'no-cache', signal: AbortSignal.timeout(ANSWER_WITHIN_MS), ...options,
+    headers: { Accept: 'application/json', ...headers },
   });
   const at = performance.now();
   const roundTrip = at - sentAt;
@@ -27,25 +29,25 @@ export async function ask(url, { headers, ...options } = {}) {
 }
 
 /** How long an answer asks us to wait, in ms; 0 where it does not say. */
-export const retryAfter = (response) => Number(response.headers.get('Retry-After')) * 1000 || 0;
+export const retryAfter = (response) => Number(response?.headers.get('Retry-After')) * 1000 || 0;
 
-/** `ms` give or take a tenth, so that pages opened together do not ask together. */
+/** `ms` give or take a tenth: pages opened together do not ask together. */
 export const about = (ms) => ms * (0.9 + 0.2 * Math.random());
 
 /** Say a sentence to screen readers; a countdown itself is silent. */
 export function say(sentence) {
-  if (sentence) document.querySelector('[data-live]').textContent = sentence;
+  const voice = document.querySelector('[data-live]');
+  if (sentence && voice.textContent !== sentence) voice.textContent = sentence;
 }
 
 function face(seconds) {
   const two = (n) => String(Math.floor(n)).padStart(2, '0');
-  const [days, hours] = [Math.floor(seconds / 86_400), (seconds / 3600) % 24];
-  const time = `${days || hours >= 1 ? `${two(hours)}:` : ''}${two((seconds / 60) % 60)}:${two(seconds % 60)}`;
-  if (!days) return time;
-  return `${days.toLocaleString(language, { style: 'unit', unit: 'day', unitDisplay: 'long' })} ${time}`;
+  const days = Math.floor(seconds / 86_400);
+  const time = `${seconds < 3600 ? '' : `${two((seconds / 3600) % 24)}:`}${two((seconds / 60) % 60)}:${two(seconds % 60)}`;
+  return days ? `${days.toLocaleString(language, { style: 'unit', unit: 'day', unitDisplay: 'long' })} ${time}` : time;
 }
 
-/** Count down in all `elements`, then call `done`; `words` has a data-say-N for the seconds worth saying. Returns a stop. */
+/** Count down in all `elements`, then call `done`; `words` has a data-say-N for seconds worth saying. Returns a stop. */
 export function countdown(elements, until, done, words) {
   let timer;
   const tick = () => {

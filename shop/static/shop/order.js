@@ -7,13 +7,14 @@ const POLL_MS = 4000; // a payment made in another window shows up this soon
 const order = document.querySelector('[data-state-url]');
 const strip = order.querySelector('[data-until]');
 let next;
-let stop = () => {};
+let stop;
 
 function keepTime() {
   const [label, timer] = strip.children;
   label.textContent = strip.dataset.textRunning;
   strip.dataset.running = '';
-  stop = countdown([timer], Number(strip.dataset.until), () => { strip.textContent = strip.dataset.textOver; stop = null; }, order);
+  const over = () => { strip.textContent = strip.dataset.textOver; };
+  stop = countdown([timer], Number(strip.dataset.until), over, order);
 }
 
 async function poll() {
@@ -23,7 +24,7 @@ async function poll() {
   if (answer && answer.order.state !== order.dataset.state) return location.reload();
   next = setTimeout(() => document.hidden || poll(), about(POLL_MS));
   stop?.();
-  if (strip && stop) keepTime();
+  if (strip?.children.length) keepTime(); // none are left when the time is over
 }
 
 for (const form of order.querySelectorAll('form')) {

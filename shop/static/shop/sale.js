@@ -1,18 +1,17 @@
 // A sale page: it counts down to T0, wakes the button, and turns one click into one reservation.
 //
-// The page is the same bytes for everybody; what is true now comes from /state, what is personal from /mine. Each offer
-// is a small machine: `states` holds one function a state. Its memory of a click is the ticket, kept in sessionStorage
-// until an answer ends it: a ticket sent again gives the same reservation, so every retry and reload is harmless.
+// Each offer is a small machine: `states` holds one function a state. Its memory of a click is the ticket, kept until an
+// answer ends it: sent again it gives the same reservation, so every retry and reload is harmless.
 
 import { about, ask, countdown, distrustClock, now, retryAfter, say } from './countdown.js';
 
 const T0_SPREAD_MS = 400; // the first poll after T0 comes from everybody: not in the same instant
-const POLL_MS = 2500; // where the server names no interval
+const POLL_MS = 2500; // where the server names none
 const SLOWEST_POLL_MS = 30_000;
 const TRIES = 8; // of one click, before the shopper has to press again
-const FIRST_WAIT_MS = 500; // before the second try; doubles with each, up to LONGEST_WAIT_MS
+const FIRST_WAIT_MS = 500; // before the second try; it doubles
 const LONGEST_WAIT_MS = 8000;
-const SOLD_OUT_TRUSTED_MS = 5000; // an older /state may still show units that a buy has found gone
+const SOLD_OUT_TRUSTED_MS = 5000; // /state may be older than a buy that found the units gone
 const SAFE_TO_REPEAT = ['UNKNOWN', 'BUSY', 'SLOW_DOWN'];
 const RESTS = { scheduled: 'waiting', paused: 'paused', closed: 'closed' };
 
@@ -21,28 +20,29 @@ const { stateUrl, mineUrl, ticketUrl, buyUrl, loginUrl } = page.dataset;
 const text = (name) => page.getAttribute(`data-text-${name}`);
 const sale = { phase: page.dataset.phase, opensAt: Number(page.dataset.opensAt), closesAt: Number(page.dataset.closesAt) };
 
-/** The phase by the server's clock: the opening and the end need no answer from anybody. */
+/** The phase by the server's clock: opening and end need no answer from anybody. */
 function phase() {
   if (sale.phase === 'closed' || (sale.closesAt && now() >= sale.closesAt)) return 'closed';
   if (sale.phase === 'scheduled' && now() >= sale.opensAt) return 'open';
   return sale.phase;
 }
 
-/** Keep a value for this tab; without one, give what was kept; null forgets. A browser may refuse to keep anything. */
-function kept(key, value) {
+/** What this tab keeps under a name, after writing `value` (null forgets). A browser may refuse to keep anything. */
+function kept(name, value) {
   try {
-    if (value === undefined) return JSON.parse(sessionStorage.getItem(key));
-    if (value === null) return sessionStorage.removeItem(key);
-    sessionStorage.setItem(key, value);
-  } catch { /* then a reload forgets the click */ }
-  return null;
+    if (value === null) sessionStorage.removeItem(name);
+    else if (value) sessionStorage.setItem(name, value);
+    return sessionStorage.getItem(name);
+  } catch {
+    return null;
+  }
 }
 
 /** POST, and always give an answer: silence and noise become UNKNOWN. */
 async function send(url, body, headers) {
   const response = await ask(url, { method: 'POST', body, headers }).catch(() => null);
   const answer = await response?.json().catch(() => null);
-  return { waitMs: response ? retryAfter(response) : 0, ...(answer ?? { outcome: 'UNKNOWN', detail: text('no-answer') }) };
+  return { waitMs: retryAfter(response), ...(answer ?? { outcome: 'UNKNOWN', detail: text('no-answer') }) };
 }
 
 function offerMachine(card) {
@@ -50,7 +50,7 @@ function offerMachine(card) {
   const find = (name) => card.querySelector(`[data-${name}]`);
   const [form, button, note, yours] = [card.querySelector('form'), find('buy'), find('note'), find('yours')];
   const units = { available: Number(find('available').textContent), held: 0 };
-  let click = kept(`ticket:${id}`); // {ticket, units}, while no answer has ended it
+  let click = JSON.parse(kept(`ticket:${id}`)); // {ticket, units} while no answer has ended it
   let soldOutUntil = 0;
 
   function show(state, enabled = false, sentence = '', label = state) {
@@ -60,7 +60,7 @@ function offerMachine(card) {
     note.textContent = sentence;
     note.hidden = !sentence;
     find('held').hidden = state !== 'sold_out' || !units.held;
-    if (state !== 'ready') say(sentence);
+    say(sentence);
   }
 
   const states = {
@@ -132,7 +132,7 @@ function offerMachine(card) {
     }
   }
 
-  /** Take the state in which the sale rests, unless a click is under way or its answer still stands. */
+  /** Take the state the sale is in, unless a click is under way or its answer still stands. */
   function settle() {
     const { state } = card.dataset;
     if (['asking', 'busy', 'reserved', 'placed'].includes(state)) return;
@@ -149,7 +149,7 @@ function offerMachine(card) {
     Object.assign(card.querySelector('progress'), { max: quantity || 1, value: available });
   }
 
-  /** What this shopper has of the offer already: the newest reservation, and the units still allowed. */
+  /** What this shopper has of the offer already, and how many units are left to them. */
   function own(reservation, left) {
     yours.hidden = !reservation && left !== 0;
     if (reservation) yours.firstElementChild.href = reservation.order_url || reservation.status_url;
@@ -157,7 +157,7 @@ function offerMachine(card) {
   }
 
   form.addEventListener('submit', (event) => {
-    if (!card.dataset.state) return; // nothing is known yet: the way without JavaScript works
+    if (!card.dataset.state) return; // nothing is known yet: the plain form works
     event.preventDefault();
     if (['ready', 'refused'].includes(card.dataset.state)) states.asking();
   });
@@ -186,7 +186,7 @@ function settle() {
   if (current === 'closed' || !until) return;
   stopCountdown = countdown(page.querySelectorAll('[role=timer]'), until, () => {
     if (opening) say(text('on-sale-now'));
-    settle(); // T0, or the end: no answer from the server is needed
+    settle();
   }, opening ? page : null);
 }
 
@@ -205,8 +205,8 @@ async function poll() {
   settle();
   if (phase() === 'closed') return;
 
-  let wait = about(state?.poll_after_ms || Math.min(POLL_MS * 2 ** failures, SLOWEST_POLL_MS));
-  if (response) wait = Math.max(wait, retryAfter(response));
+  const asked = state?.poll_after_ms || Math.min(POLL_MS * 2 ** failures, SLOWEST_POLL_MS);
+  let wait = about(Math.max(asked, retryAfter(response)));
   const opensIn = sale.opensAt - now();
   if (opensIn > 0 && wait > opensIn) wait = opensIn + T0_SPREAD_MS * Math.random();
   nextPoll = setTimeout(() => document.hidden || poll(), wait);

@@ -34,7 +34,7 @@ async function poll(failures = 0) {
   page.querySelector('[data-ahead]').hidden = !status?.ahead;
   page.querySelector('[data-ahead-count]').textContent = status?.ahead ?? '';
   const wait = status?.poll_after_ms || Math.min(POLL_MS * 2 ** failed, SLOWEST_MS);
-  setTimeout(poll, about(Math.max(wait, response ? retryAfter(response) : 0)), failed);
+  setTimeout(poll, about(Math.max(wait, retryAfter(response))), failed);
 }
 
 if (page.dataset.state === 'held') poll();

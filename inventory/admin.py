@@ -1,0 +1,95 @@
+"""The record of units, to look at. Nobody edits it by hand: Redis would not hear of it."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from inventory.models import DeadEntry, Effect, Reservation, Stock
+
+
+class ReadOnly:
+    """For a ModelAdmin or an inline: who may view it may look, and nobody adds, changes or deletes."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class Record(ReadOnly, admin.ModelAdmin):
+    """A table that only grows: the newest rows first, and not counted whole for the sake of a filtered list."""
+
+    show_full_result_count = False
+
+
+def link(table: str, pk: Any, text: Any) -> SafeString:
+    """A link to the admin's page of a row, `table` being `app_model`. Costs no query."""
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{table}_change", args=[quote(pk)]), text)
+
+
+class OfStock:
+    """A column that leads to the stock of a row."""
+
+    @admin.display(description=_("offer"), ordering="stock_id")
+    def offer(self, row: Any) -> SafeString:
+        return link("inventory_stock", row.stock_id, row.stock_id)
+
+
+@admin.register(Stock)
+class StockAdmin(Record):
+    list_display = ["id", "quantity", "available", "held", "sold", "unit_limit", "hold_seconds", "epoch", "archived"]
+    list_filter = ["archived"]
+    search_fields = ["=id"]
+    ordering = ["-id"]
+    fields = ["quantity", "available", "held", "sold", "unit_limit", "hold_seconds", "epoch", "archived"]
+
+    @admin.display(description=_("available"))
+    def available(self, stock: Stock) -> int:
+        return stock.available
+
+
+@admin.register(Reservation)
+class ReservationAdmin(OfStock, Record):
+    list_display = ["id", "offer", "buyer_id", "units", "state", "reserved_at", "placed_at", "expires_at", "ended_at"]
+    list_filter = ["state", "placed_at"]
+    search_fields = ["=id", "=buyer_id"]
+    search_help_text = _("The id of a reservation or of a buyer.")
+    ordering = ["-placed_at"]
+    fields = ["id", "offer", "buyer_id", "units", "state", "reserved_at", "placed_at", "expires_at", "ended_at"]
+
+
+@admin.register(Effect)
+class EffectAdmin(OfStock, Record):
+    list_display = ["id", "kind", "reservation", "offer", "epoch", "created_at", "applied_at"]
+    list_filter = ["kind", ("applied_at", admin.EmptyFieldListFilter), "created_at"]
+    search_fields = ["=reservation_id"]
+    search_help_text = _("The id of a reservation.")
+    ordering = ["-id"]
+    fields = ["kind", "reservation", "offer", "epoch", "created_at", "applied_at"]
+
+    @admin.display(description=_("reservation"), ordering="reservation_id")
+    def reservation(self, effect: Effect) -> str:
+        """What was refused never became a reservation, so it leads nowhere."""
+        if effect.kind == Effect.Kind.REFUSE:
+            return effect.reservation_id
+        return link("inventory_reservation", effect.reservation_id, effect.reservation_id)
+
+
+@admin.register(DeadEntry)
+class DeadEntryAdmin(OfStock, Record):
+    list_display = ["stream_id", "offer", "error", "created_at"]
+    list_filter = ["created_at"]
+    search_fields = ["=stream_id", "error"]
+    ordering = ["-id"]
+    fields = ["stream_id", "offer", "error", "payload", "created_at"]
