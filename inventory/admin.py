@@ -28,9 +28,10 @@ class ReadOnly:
 
 
 class Record(ReadOnly, admin.ModelAdmin):
-    """A table that only grows: the newest rows first, and not counted whole for the sake of a filtered list."""
+    """A table that only grows: it is never counted whole for the sake of a filter."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
 
 def link(table: str, pk: Any, text: Any) -> SafeString:

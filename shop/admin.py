@@ -19,14 +19,14 @@ from django.utils.translation import ngettext
 from inventory.admin import ReadOnly, Record, link
 from inventory.outcomes import AnswerLost, InventoryUnavailable
 from shop import catalog, opening, orders
-from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, SaleForm
+from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
 from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
 from shop.templatetags.money import money
 
 #: Offers of one sale: they are put on the shelf in one transaction, which Redis may hold up 0.25 s for each.
 OFFERS_MAXIMUM = 20
-#: Orders cancelled by one press of the button: each is a transaction of its own, a second or two in all.
-CANCEL_MAXIMUM = 500
+#: Rows that one action takes: each is a transaction of its own, and the browser waits for all of them.
+ROWS_MAXIMUM = 100
 
 admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
@@ -36,6 +36,16 @@ def forget_when_committed(slugs: list[str]) -> None:
     """Drop what is cached of these sales, once readers can see the change. Without its caches a change shows later."""
     for slug in slugs:
         transaction.on_commit(partial(catalog.forget, slug), robust=True)
+
+
+def few_enough(request: HttpRequest, rows: QuerySet[Any]) -> list[Any]:
+    """The selected rows; none of them, and a message, when there are more than one request should take."""
+    chosen = list(rows[: ROWS_MAXIMUM + 1])
+    if len(chosen) > ROWS_MAXIMUM:
+        text = _("Nothing was done: an action takes at most %(most)d rows.")
+        messages.error(request, text % {"most": ROWS_MAXIMUM})
+        return []
+    return chosen
 
 
 @admin.register(Product)
@@ -115,12 +125,16 @@ class OffersOfDraft(admin.TabularInline):
     formset = OfferFormSet
     fields = ["product", "price_minor", "quantity", "unit_limit", "hold_seconds"]
     exclude = ["stock"]
-    autocomplete_fields = ["product"]
     extra = 1
     max_num = OFFERS_MAXIMUM
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Offer]:
         return super().get_queryset(request).select_related("product", "sale", "stock")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "product":
+            kwargs["widget"] = ProductPicker(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 class PublishedOffers(UnitsOfOffer, ReadOnly, admin.TabularInline):
@@ -139,7 +153,7 @@ class SaleAdmin(admin.ModelAdmin):
     """A draft is edited; a published sale is led by the actions of the list."""
 
     form = SaleForm
-    list_display = ["title", "slug", "phase", "opens_at", "closes_at", "quantity", "available", "held", "sold"]
+    list_display = ["title", "phase", "opens_at", "closes_at", "quantity", "available", "held", "sold"]
     list_filter = ["state", "opens_at"]
     search_fields = ["title", "slug"]
     date_hierarchy = "opens_at"
@@ -236,7 +250,7 @@ class SaleAdmin(admin.ModelAdmin):
 
     def _each(self, request: HttpRequest, sales: QuerySet[Sale], verb: Callable[[Sale], list[str]]) -> None:
         """Do it to every sale, and say of each what came of it: one that refuses does not stop the others."""
-        for sale in sales:
+        for sale in few_enough(request, sales):
             try:
                 lines = verb(sale)
             except opening.NotPossible as reason:
@@ -326,12 +340,7 @@ class OrderAdmin(Record):
 
     @admin.action(description=_("Cancel the selected orders"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, selected: QuerySet[Order]) -> None:
-        chosen = list(selected[: CANCEL_MAXIMUM + 1])
-        if len(chosen) > CANCEL_MAXIMUM:
-            text = _("Nothing was cancelled: at most %(most)d orders can be cancelled at once.")
-            self.message_user(request, text % {"most": CANCEL_MAXIMUM}, messages.ERROR)
-            return
-
+        chosen = few_enough(request, selected)
         cancelled = [order for order in chosen if orders.cancel(order)]
         for order in cancelled:
             self.log_change(request, order, "cancel")

@@ -1,9 +1,11 @@
 """What staff may type: every number has a least and a most, so that a slip is an error in a form and not in a sale."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.staticfiles import finders
 from django.core.exceptions import SuspiciousFileOperation, ValidationError
 from django.forms.formsets import DELETION_FIELD_NAME
@@ -43,7 +45,7 @@ class ProductForm(forms.ModelForm):
             found = finders.find(picture)
         except SuspiciousFileOperation:
             found = None
-        if not found:
+        if not found or not Path(found).is_file():
             raise ValidationError(_("There is no such file below static/."))
         return picture
 
@@ -59,6 +61,14 @@ class SaleForm(forms.ModelForm):
         if opens_at and closes_at and closes_at <= opens_at:
             self.add_error("closes_at", _("A sale closes after it opens."))
         return cleaned
+
+
+class ProductPicker(AutocompleteSelect):
+    """Searches while staff type."""
+
+    def optgroups(self, name: str, value: Sequence[str], attrs: Any = None) -> Any:
+        """Without what cannot be an id: Django's own would answer 500 when it shows the form with its error again."""
+        return super().optgroups(name, [pk for pk in value if pk.isdecimal()], attrs)
 
 
 class OfferForm(forms.ModelForm):

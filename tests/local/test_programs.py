@@ -128,8 +128,11 @@ def test_apt_is_asked_once_for_all_that_lacks(make: Make, state: State, monkeypa
     """One download for both; dpkg unpacks what came, and nothing is installed."""
     calls = state.path / "calls"
     make("bin/dpkg", "").write_text(f'#!/bin/sh\necho dpkg "$1" >> {calls}\n')
-    deb = 'case "$*" in *--download-only*) for o; do case "$o" in -oDir::Cache=*) touch "${o#*=}/archives/a.deb";; esac; done;; esac'
-    make("bin/apt-get", "").write_text(f'#!/bin/sh\necho apt-get "$@" >> {calls}\n{deb}\n')
+    downloads = (
+        'case "$*" in *--download-only*) for word; do case "$word" in'
+        ' -oDir::Cache=*) touch "${word#*=}/archives/a.deb";; esac; done;; esac'
+    )
+    make("bin/apt-get", "").write_text(f'#!/bin/sh\necho apt-get "$@" >> {calls}\n{downloads}\n')
     monkeypatch.setenv("PATH", f"{state.path / 'bin'}:/usr/bin:/bin")
     tools = Tools(state, service_account(), checkout=state.path / "none")
 

@@ -1,7 +1,7 @@
 """Who is it: the buyer cookie, its life, and how it ends early."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pytest
@@ -22,16 +22,8 @@ def cookie_of_age(seconds: float, buyer_id: int, device: bytes = b"a device") ->
     return Seal(b"b", "Q8sQ", settings.BUYER_KEYS).close(buyer_id, device, now_ms() - int(seconds * 1000))
 
 
-@pytest.fixture(autouse=True)
-def nobody_is_revoked(transactional_db: None) -> Iterator[None]:
-    """The list is a process's own: no test leaves names on it."""
-    buyers.revocations.ids = frozenset()
-    yield
-    buyers.revocations.ids = frozenset()
-
-
 @pytest.fixture
-def user() -> User:
+def user(transactional_db: None) -> User:
     return User.objects.create(username=f"buyer-{secrets.token_hex(4)}")
 
 

@@ -1,0 +1,32 @@
+"""What all tests of the shop's pages need."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from pytest_django import Settings
+
+from inventory import _connection
+from shop import buyers
+
+
+@pytest.fixture(autouse=True)
+def revocations_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nobody is revoked at first, and the side thread that reads the list is done before the tables are emptied."""
+    for database in {"db", "transactional_db"} & set(request.fixturenames):
+        request.getfixturevalue(database)
+    yield
+    with buyers.revocations._asking:
+        buyers.revocations.ids = frozenset()
+
+
+@pytest.fixture
+def stock_redis_away(settings: Settings, stock_redis: redis.Redis) -> Iterator[Callable[[], None]]:
+    """Called, it takes stock Redis away from the shop: nobody listens at its address any more."""
+
+    def leave() -> None:
+        settings.STOCK_REDIS_URL = "unix:///nowhere/redis.sock"
+        _connection.stock_redis.cache_clear()
+
+    yield leave
+    _connection.stock_redis.cache_clear()
