@@ -47,9 +47,8 @@ clean: ## remove everything that was downloaded or recorded
 	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed: none was found on PATH." >&2; exit 2; }
 	@test -x "$(UV)" || $(MAKE) -s .tools/bin/uv
 	@rm -rf .venv
-	@if test -x "$(UV)"; then \
-		$(UV) venv -q -p $(PY) .venv && $(UV) pip install -q --python $(PYTHON) --require-hashes -r $<; \
-	else \
-		$(PY) -m venv .venv && $(PYTHON) -m pip install -q --require-hashes -r $<; \
-	fi
+	@{ test -x "$(UV)" && $(UV) venv -q -p $(PY) .venv \
+		&& $(UV) pip install -q --python $(PYTHON) --require-hashes -r $<; } \
+	|| { echo "uv could not do it (it does not read pip's configuration); venv and pip try" >&2; \
+		rm -rf .venv; $(PY) -m venv .venv && $(PYTHON) -m pip install -q --require-hashes -r $<; }
 	@touch $@

@@ -1,7 +1,7 @@
 """Servers that somebody else runs: told by a URL in the environment, asked once whether they answer."""
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -70,9 +70,6 @@ def _memcached_socket(url: str) -> socket.socket:
 class Given:
     variable: str
     ask: Callable[[str], str]
-
-    def url(self, environ: Mapping[str, str]) -> str | None:
-        return environ.get(self.variable)
 
 
 DATABASE = Given("DATABASE_URL", ask_postgresql)

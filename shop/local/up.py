@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from shop.local import processes, servers, surroundings
 from shop.local.demo_people import SHOPPER_PASSWORD, SHOPPERS, STAFF_NAME, STAFF_PASSWORD
@@ -38,12 +39,9 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def _run(options: Options, state: State, supervisor: Supervisor, voice: Voice, environ: Mapping[str, str]) -> None:
-    ports = Ports.hold(options, environ)
-    if ports.shop.number != options.port:
-        voice.step(f"port {options.port} is busy, using {ports.shop.number}")
     try:
         with suppress(StopAsked):
-            _start(options, state, supervisor, ports, voice, environ)
+            _start(options, state, supervisor, voice, environ)
             supervisor.watch()
     finally:
         supervisor.stop()
@@ -54,10 +52,14 @@ def _start(
     options: Options,
     state: State,
     supervisor: Supervisor,
-    ports: Ports,
     voice: Voice,
     environ: Mapping[str, str],
 ) -> None:
+    supervisor.stop_left_over(keep=list(servers.SERVERS))  # the web process of a killed run still has its port
+    ports = Ports.hold(options, environ)
+    if ports.shop.number != options.port:
+        voice.step(f"port {options.port} is busy, using {ports.shop.number}")
+
     running = servers.start_all(state, voice.step, supervisor=supervisor, environ=environ)
     made = running.environment | surroundings.variables(options, state, ports, environ)
     environment = surroundings.settle(state, made, environ)
@@ -75,4 +77,9 @@ def _tell_ready(voice: Voice, options: Options, state: State, url: str) -> None:
     voice.line(f"  shop    {url}/{'     for phones in this network, too' if options.lan else ''}")
     voice.line(f"  admin   {url}/admin/     {STAFF_NAME} / {STAFF_PASSWORD}")
     voice.line(f"  people  shopper1 ... shopper{SHOPPERS}, password: {SHOPPER_PASSWORD}")
-    voice.line(f"  Ctrl-C stops everything; the data stay in {os.path.relpath(state.path)}")
+    voice.line(f"  Ctrl-C stops everything; the data stay in {_short(state.path)}")
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

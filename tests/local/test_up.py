@@ -14,7 +14,9 @@ from shop.local.options import Options
 from shop.local.ports import LAST_PORT, HeldPort, address_in_the_lan
 from shop.local.refusal import Refusal
 from shop.local.servers import Running
+from shop.local.service import Service
 from shop.local.state import State, read_values
+from shop.local.supervisor import Supervisor
 from shop.local.surroundings import Ports, settle, variables
 from shop.local.voice import Voice
 from tests.local.conftest import CHECKOUT, Up
@@ -93,6 +95,25 @@ def test_a_busy_port_gives_way_to_the_next_one_out_loud(up: Up) -> None:
 
         assert process.stdout is not None
         assert f"port {port} is busy, using {port + 1}" in process.stdout.readline()
+
+
+def test_a_web_process_that_a_killed_up_left_gives_its_port_back(up: Up, state: State) -> None:
+    """It is stopped before the port is looked at: the shop keeps its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.BaseHTTPRequestHandler).serve_forever()"
+
+    def listens() -> bool:
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+
+    Supervisor(state).start([Service(name="web", command=[sys.executable, "-c", code], is_ready=listens)])
+
+    process = up(PORT=str(port))
+
+    assert process.stdout is not None
+    assert "postgresql" in process.stdout.readline()
 
 
 def test_a_held_port_is_busy_for_everybody_else() -> None:

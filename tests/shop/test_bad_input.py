@@ -1,0 +1,307 @@
+"""Whatever is sent: a refusal in the documented shape, no traceback, and nothing changed.
+
+Each row says what is wrong, and the word that must be the answer. A script gets JSON, a person a page that says the same.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from django.test import Client
+
+from shop import buyers
+from shop.answers import WORDS
+from shop.models import Offer, Sale
+from tests.shop import clicks
+from tests.shop.clicks import JSON, PAGE
+
+TICKET, BUY = "/sales/{sale}/ticket", "/sales/{sale}/buy"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=b"
+DEEP = 100_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request that makes no sense. `{sale}`, `{offer}`, `{other}` and `{ticket}` are filled in, in path and body."""
+
+    name: str
+    word: str
+    path: str = BUY
+    body: str | bytes = b""
+    method: str = "POST"
+    kind: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, Any] = field(default_factory=dict)
+
+
+def _units(name: str, spelled: str) -> Row:
+    """Units as a JSON value."""
+    return Row(f"units {name} in JSON", "INVALID", body=f'{{"ticket": "{{ticket}}", "units": {spelled}}}')
+
+
+def _form_units(name: str, spelled: str) -> Row:
+    return Row(f"units {name} in a form", "INVALID", body=f"ticket={{ticket}}&units={spelled}", kind=FORM)
+
+
+def _offer(name: str, spelled: str, word: str = "INVALID", path: str = TICKET) -> Row:
+    return Row(f"offer {name}", word, path, f'{{"offer": {spelled}, "ticket": "{{ticket}}"}}')
+
+
+def _ticket(name: str, spelled: str, word: str = "TICKET_REFUSED") -> Row:
+    return Row(f"ticket {name}", word, body=f'{{"ticket": {spelled}, "units": 1}}')
+
+
+def _bytes(name: str, body: bytes, word: str = "INVALID", kind: str = "application/json") -> Row:
+    return Row(name, word, body=body, kind=kind)
+
+
+UNITS = [
+    *(_units(f"number {value}", value) for value in ("0", "-1", "1.5", "1.0", "1e3", "NaN", "Infinity", "-Infinity")),
+    *(_units(f"number {value}", value) for value in ("9" * 20, "1" + "0" * 3000, "1000001", "0x10", "01", "+1")),
+    *(_units(f"string {value!r}", json.dumps(value)) for value in ("0", "-1", "nan", "inf", "1e3", "0x10", "1.5")),
+    *(_units(f"string {value!r}", json.dumps(value)) for value in (" 1", "1 ", "1\n", "٣", "１", "²", "9" * 20, "1_0")),
+    *(
+        _units(f"string {value!r}", json.dumps(value))
+        for value in ("", "01", "+1", "\0", "1\0", "one", "\u202e1", "😀")
+    ),
+    *(_units(value, value) for value in ("null", "true", "false", "[1]", "[]", "{}", '{"$gt": 0}')),
+    *(
+        _form_units(repr(value), value)
+        for value in ("0", "-1", "nan", "1e3", "0x10", "1.5", "+1", "%201", "1%0A", "1%00")
+    ),
+    *(
+        _form_units(repr(value), value)
+        for value in ("%D9%A3", "9" * 20, "true", "01", "", "1%0D%0ASet-Cookie:x", "%FF")
+    ),
+]
+
+OFFERS = [
+    *(_offer(value, value) for value in ("-1", "0", str(2**63), str(2**64), "1.5", "true", "null", "[]", '"1 OR 1=1"')),
+    *(_offer(f"{value} of a purchase", value, path=BUY) for value in ("-1", str(2**63), "null", '"\\u0000"')),
+    _offer("of another sale", "{other}", "NOT_FOUND"),
+    _offer("of another sale in a purchase", "{other}", "MISMATCH", BUY),
+    _offer("that never was", str(2**63 - 1), "NOT_FOUND"),
+]
+
+TICKETS = [
+    Row("no ticket", "TICKET_REFUSED", body="{}"),
+    Row("no body", "TICKET_REFUSED", kind=""),
+    Row("no ticket in a form", "TICKET_REFUSED", body="units=1", kind=FORM),
+    *(_ticket(value, value, "INVALID") for value in ("null", "1", "true", '["{ticket}"]', '{"$ne": null}')),
+    _ticket("that is empty", '""'),
+    _ticket("with a NUL", '"{ticket}\\u0000"'),
+    _ticket("with a newline", '"{ticket}\\n"'),
+    _ticket("with padding", '"{ticket}="'),
+    _ticket("of emoji", json.dumps("😀" * 90)),
+    _ticket("of a lone surrogate", '"\\ud800"'),
+    _ticket("with bidi", '"\\u202e{ticket}"'),
+    _ticket("of 3000 letters", json.dumps("A" * 3000)),
+    _ticket("of the path kind", '"../../{ticket}"'),
+    Row("twice in a form, the last one empty", "TICKET_REFUSED", body="ticket={ticket}&ticket=", kind=FORM),
+]
+
+BODIES = [
+    _bytes("a body of 10 MB", b" " * 10_000_000, "TOO_LARGE"),
+    _bytes("a form of 10 MB", b"a=" + b"b" * 10_000_000, "TOO_LARGE", FORM),
+    _bytes("a body one byte too large", b'{"units": 1}' + b" " * 4085, "TOO_LARGE"),
+    _bytes("deep JSON", b"[" * DEEP, "TOO_LARGE"),
+    _bytes("deep JSON that fits", b"[" * 4000),
+    _bytes("deep objects that fit", b'{"a":' * 800),
+    _bytes("half a JSON", b'{"ticket": "'),
+    _bytes("two JSONs", b"{}{}"),
+    _bytes("an empty JSON body", b""),
+    _bytes("invalid UTF-8", b'{"ticket": "\xff\xfe"}'),
+    _bytes("an overlong NUL", b'{"ticket": "\xc0\x80"}'),
+    _bytes("a byte order mark", b'\xef\xbb\xbf{"units": 1}'),
+    _bytes("UTF-16", '{"units": 1}'.encode("utf-16")),
+    _bytes("UTF-32", '{"units": 1}'.encode("utf-32-be")),
+    _bytes("a NUL byte", b'{"units": 1}\0'),
+    _bytes("a raw newline in a string", b'{"ticket": "\n"}'),
+    _bytes("a name that comes twice", b'{"units": 1, "units": 2}'),
+    _bytes("a name that comes twice, deep inside", b'{"a": {"b": 1, "b": 1}}'),
+    *(
+        _bytes(f"JSON {body.decode()}", body)
+        for body in (b"[]", b'"ticket"', b"1", b"null", b"true", b"NaN", b'[["units", 1]]')
+    ),
+    *(_bytes(f"the kind {kind}", b"units=1", "UNSUPPORTED", kind) for kind in ("text/plain", "application/xml", "*/*")),
+    *(
+        _bytes(f"the kind {kind!r}", b"x", "UNSUPPORTED", kind)
+        for kind in ("", "json", "x" * 500, "application/json/x")
+    ),
+    _bytes("gzip that calls itself JSON", b"\x1f\x8b\x08\x00" + b"\0" * 100),
+    _bytes("a form in UTF-16", "units=1".encode("utf-16"), "INVALID", f"{FORM}; charset=utf-16"),
+    _bytes("a form of 1500 fields", b"&".join([b"a"] * 1500), "INVALID", FORM),
+    _bytes("multipart without a boundary", b"x", "INVALID", "multipart/form-data"),
+    _bytes("multipart with a foreign boundary", b"--c\r\n\r\n", "TICKET_REFUSED", MULTIPART),
+    _bytes("multipart with a bad boundary", b"x", "INVALID", "multipart/form-data; boundary=\x01é"),
+    _bytes(
+        "a ticket sent as a file",
+        b'--b\r\nContent-Disposition: form-data; name="ticket"; filename="../x"\r\n\r\nx\r\n--b--\r\n',
+        "TICKET_REFUSED",
+        MULTIPART,
+    ),
+]
+
+LENGTHS = [
+    Row(f"Content-Length {value!r}", "INVALID", body="{}", environ={"CONTENT_LENGTH": value})
+    for value in ("abc", "-5", "1e3", " 2", "٣", "+2", "2, 2", "9" * 5000)
+]
+LENGTHS += [
+    Row("Content-Length too short", "INVALID", body='{"units": 1}', environ={"CONTENT_LENGTH": "5"}),
+    Row("Content-Length of a gigabyte", "TOO_LARGE", body="{}", environ={"CONTENT_LENGTH": str(10**9)}),
+]
+
+ORIGINS = [
+    Row(f"{name} on {path}", "CROSS_SITE", path, '{"ticket": "{ticket}"}', headers=headers)
+    for path in (
+        TICKET,
+        BUY,
+        "/orders/X/pay",
+        "/orders/X/cancel",
+        "/accounts/logout/",
+        "/accounts/login/",
+        "/language/",
+    )
+    for name, headers in (
+        ("a foreign Origin", {"origin": "https://evil.example"}),
+        ("Sec-Fetch-Site", {"sec-fetch-site": "cross-site"}),
+    )
+]
+ORIGINS += [
+    Row(f"Origin {value!r}", "CROSS_SITE", BUY, '{"ticket": "{ticket}"}', headers={"origin": value})
+    for value in (
+        *("null", "", "testserver", "https://testserver.evil.example", "https://testserver@evil.example"),
+        *("https://evil.example/testserver", "http://testserver:8000", "http://[::1", "http://[x]/", "\x00", "é"),
+    )
+]
+ORIGINS += [
+    Row(f"Sec-Fetch-Site {value!r}", "CROSS_SITE", BUY, "{}", headers={"sec-fetch-site": value})
+    for value in ("same-site", "CROSS-SITE", "nonsense", "")
+]
+ORIGINS += [
+    Row(f"a foreign Host {host!r}", "INVALID", path, "{}", headers={"host": host})
+    for host in ("evil.example", "testserver.evil.example", "test server", "a" * 5000, "[::1", "testserver:x", "\x00")
+    for path in (BUY, "/sales/{sale}/state")
+]
+
+GET_ONLY = ("/", "/sales/{sale}/", "/sales/{sale}/state", "/sales/{sale}/mine", "/reservations/{name}", "/orders/")
+GET_ONLY += ("/orders/ABC/", "/livez", "/readyz", "/metrics")
+POST_ONLY = (TICKET, BUY, "/orders/ABC/pay", "/orders/ABC/cancel", "/payments/callback", "/accounts/logout/")
+BOTH = ("/accounts/login/", "/accounts/signup/")
+METHODS = [
+    *(
+        Row(f"{m} {path}", "METHOD", path, method=m)
+        for path in GET_ONLY
+        for m in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    ),
+    *(
+        Row(f"{m} {path}", "METHOD", path, method=m)
+        for path in POST_ONLY
+        for m in ("GET", "HEAD", "PUT", "DELETE", "TRACE")
+    ),
+    *(Row(f"{m} {path}", "METHOD", path, method=m) for path in BOTH for m in ("PUT", "PATCH", "DELETE", "BREW")),
+]
+
+PATHS = [
+    Row(f"the path {path}", "NOT_FOUND", path, method=method)
+    for method, path in (
+        *(
+            ("GET", f"/sales/{slug}/state")
+            for slug in ("%00", "a%00b", "..%2f..%2fetc", "%ff%fe", "%", "%zz", "%25%30%30")
+        ),
+        *(
+            ("GET", f"/sales/{slug}/")
+            for slug in ("😀", "%E2%80%AE", "a%0d%0aSet-Cookie:x", "{{sale}}", "a b", "%c0%ae")
+        ),
+        *(
+            ("GET", f"/reservations/{name}")
+            for name in ("%00", "1-%00", "x:y", "{{o:1}}:units", "1-" + "A" * 23, "%ff", "😀")
+        ),
+        *(("GET", f"/reservations/{name}") for name in ("-1-" + "A" * 22, "0-" + "A" * 22, "9" * 19 + "-" + "A" * 22)),
+        *(
+            ("GET", f"/orders/{number}/")
+            for number in ("%00", "A%00", "%ff", "😀", "a" * 2000, "' OR '1'='1", "%E2%80%AE")
+        ),
+        *(("POST", f"/orders/{number}/pay") for number in ("%00", "ABC", "%ff", "a" * 2000)),
+        *(("POST", f"/orders/{number}/cancel") for number in ("%00", "ABC", "😀")),
+        *(("POST", f"/sales/{slug}/buy") for slug in ("%00", "nothing", "%ff", "a" * 200)),
+        *(("POST", f"/sales/{slug}/ticket") for slug in ("%00", "nothing", "-", "_")),
+    )
+]
+
+HEADERS = [
+    Row("a thousand headers", "TICKET_REFUSED", body="{}", headers={f"x-header-{n}": "x" for n in range(1000)}),
+    Row("cookies of 60 kB", "SIGN_IN", body="{}", headers={"cookie": "a=b; " * 12_000}),
+    Row("a broken cookie", "SIGN_IN", body="{}", headers={"cookie": '=;;;buyer="\\777\x00; buyer=x'}),
+    Row("a cookie of JSON", "SIGN_IN", body="{}", headers={"cookie": 'buyer={"id": 1}'}),
+    Row(
+        "a forged session",
+        "TICKET_REFUSED",
+        body="{}",
+        headers={"x-forwarded-for": "1, 2, 3" * 500, "range": "bytes=-1"},
+    ),
+]
+
+ROWS = [*UNITS, *OFFERS, *TICKETS, *BODIES, *LENGTHS, *ORIGINS, *METHODS, *PATHS, *HEADERS]
+
+
+@pytest.fixture
+def send(sale: Sale, make_sale: Callable[..., Sale], shopper: Client) -> Callable[[Row, dict[str, str]], Any]:
+    """Send a row as a signed-in shopper with a good ticket, wanting JSON or a page."""
+    other: Offer = make_sale().offers.get()
+    known = {
+        "{sale}": sale.slug,
+        "{offer}": str(sale.offers.get().pk),
+        "{other}": str(other.pk),
+        "{ticket}": clicks.ticket(shopper, sale),
+        "{name}": f"{other.pk}-{'A' * 22}",
+    }
+    cookie = shopper.cookies[buyers.COOKIE].value
+
+    def fill(text: str) -> str:
+        for name, value in known.items():
+            text = text.replace(name, value)
+        return text
+
+    def send(row: Row, accept: dict[str, str]) -> Any:
+        client = Client(raise_request_exception=False)
+        client.cookies[buyers.COOKIE] = cookie
+        body = fill(row.body).encode() if isinstance(row.body, str) else row.body
+        return client.generic(
+            row.method, fill(row.path), body, row.kind, headers={**accept, **row.headers}, **row.environ
+        )
+
+    return send
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name[:60])
+def test_what_makes_no_sense_is_refused(
+    row: Row, send: Callable[[Row, dict[str, str]], Any], stock_redis: redis.Redis
+) -> None:
+    """Its word with its status, as JSON and as a page, with a name to ask about; not a row and not a counter moves."""
+    before = clicks.everything(stock_redis)
+
+    script, person = send(row, JSON), send(row, PAGE)
+
+    assert script.status_code == WORDS[row.word].status, script.content
+    if row.method != "HEAD":
+        body = script.json()
+        assert body.keys() == {"outcome", "detail"}
+        assert (body["outcome"], bool(body["detail"])) == (row.word, True)
+        assert "Traceback" not in body["detail"]
+    if row.word == "SIGN_IN":
+        assert person.status_code == 303
+    else:
+        assert person.status_code == script.status_code
+        assert person["Content-Type"].startswith("text/html")
+        assert row.method == "HEAD" or f'data-outcome="{row.word}"' in person.content.decode()
+    for answer in (script, person):
+        assert answer["X-Request-Id"]
+        assert answer["Cache-Control"] == "no-store"
+    if row.word == "METHOD":
+        assert row.method not in script["Allow"].split(", ")
+    assert clicks.everything(stock_redis) == before
