@@ -153,7 +153,7 @@ class SaleAdmin(admin.ModelAdmin):
     """A draft is edited; a published sale is led by the actions of the list."""
 
     form = SaleForm
-    list_display = ["title", "phase", "opens_at", "closes_at", "quantity", "available", "held", "sold"]
+    list_display = ["title", "phase", "quantity", "available", "held", "sold", "opens_at", "closes_at"]
     list_filter = ["state", "opens_at"]
     search_fields = ["title", "slug"]
     date_hierarchy = "opens_at"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
@@ -117,7 +118,7 @@ def sign_in(request: HttpRequest, back_url: str) -> HttpResponse:
     """Programs hear SIGN_IN; people are taken to the form and brought back."""
     if not wants_page(request):
         return answer(request, "SIGN_IN")
-    return see_other(f"/accounts/login/?next={back_url}")
+    return see_other(f"/accounts/login/?next={quote(back_url)}")
 
 
 def see_other(url: str) -> HttpResponse:

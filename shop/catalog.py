@@ -20,7 +20,9 @@ LIVE_SECONDS = 0.5
 NO_SALE = "no such sale"
 
 #: Milliseconds until a page asks again: before T0 only the clock matters, after it the counters do.
-POLL_MS = {"scheduled": 5_000, "open": 1_000, "paused": 2_000, "sold_out": 2_000, "closed": 30_000}
+POLL_MS = {"open": 1_000, "scheduled": 5_000, "sold_out": 2_000, "paused": 2_000, "closed": 30_000}
+#: In which order a list shows them.
+PHASES = list(POLL_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,10 @@ def sale(slug: str) -> Sale | None:
 
 
 def sales() -> list[Sale]:
-    """All published sales, the next to open first, those that are over last."""
+    """All published sales: what can be bought now, then what opens next, then the rest; those that are over last."""
     facts: Any = cache.get_or_set("sales", _all_facts, FACTS_SECONDS)
     found = live([Sale.from_json(each) for each in facts])
-    return sorted(found, key=lambda sale: (sale.phase == "closed", sale.opens_at_ms))
+    return sorted(found, key=lambda sale: (PHASES.index(sale.phase), sale.opens_at_ms))
 
 
 def forget(slug: str) -> None:

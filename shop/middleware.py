@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import translation
 
 from resilience.clock import now_ms
 from shop import answers
@@ -47,7 +48,8 @@ class ForeignPostRefusal:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD", "OPTIONS") and _foreign(request):
-            return answers.answer(request, "CROSS_SITE")
+            with translation.override(translation.get_language_from_request(request)):  # nobody has chosen one yet
+                return answers.answer(request, "CROSS_SITE")
         return self.get_response(request)
 
 
@@ -55,4 +57,12 @@ def _foreign(request: HttpRequest) -> bool:
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("Host")
+    return origin is not None and _host_of(origin) != request.get_host()
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

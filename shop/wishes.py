@@ -4,10 +4,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict, UnreadablePostError
 
 #: Bytes of a shopper's request: a ticket, an offer and a number take 300.
 BODY_MAXIMUM = 4096
+#: Digits of a number that may be one of ours: 2^63 - 1 has so many.
+DIGITS_MAXIMUM = 19
 #: Units nobody wishes for; the offer's own limit decides long before.
 UNITS_MAXIMUM = 1_000_000
 
@@ -28,13 +30,11 @@ class Wish:
 
     def whole(self, name: str, default: int | None = None, *, most: int = 2**63 - 1) -> int | None:
         """A whole number from 1 to most; the default when the field is left out. Raises BadWish(INVALID)."""
-        value = self.fields.get(name)
-        if value is None or value == "":
+        if name not in self.fields:
             return default
+        value = self.fields[name]
         if isinstance(value, str):
-            if not (value.isascii() and value.isdigit() and len(value) <= 19) or value.startswith("0"):
-                raise BadWish("INVALID")
-            value = int(value)
+            value = _digits(value)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise BadWish("INVALID")
         return value
@@ -49,22 +49,40 @@ class Wish:
 
 def read(request: HttpRequest) -> Wish:
     """The body's fields. Raises BadWish: TOO_LARGE, UNSUPPORTED or INVALID."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > BODY_MAXIMUM or len(request.body) > BODY_MAXIMUM:
-        raise BadWish("TOO_LARGE")
+    body = whole_body(request, BODY_MAXIMUM)
     match request.content_type:
         case "application/json":
-            return Wish(_json(request.body))
+            return Wish(_json(body))
         case "application/x-www-form-urlencoded" | "multipart/form-data":
-            return Wish({name: values[-1] for name, values in request.POST.lists() if values})
-        case "" if not request.body:
+            return Wish(_form(request.POST))
+        case "" if not body:
             return Wish({})
         case _:
             raise BadWish("UNSUPPORTED")
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def whole_body(request: HttpRequest, most: int) -> bytes:
+    """The raw body, all of it, of at most so many bytes. Raises BadWish: TOO_LARGE or INVALID."""
+    if _digits(request.META.get("CONTENT_LENGTH") or "0") > most:
+        raise BadWish("TOO_LARGE")
     try:
-        fields = json.loads(body, object_pairs_hook=_unique)
+        return request.body
+    except UnreadablePostError as error:  # the sender hung up half-way
+        raise BadWish("INVALID") from error
+
+
+def _digits(text: str) -> int:
+    """The number that plain digits spell. Python's int() also takes signs, spaces, underscores and other scripts."""
+    spelled_so = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAXIMUM
+    if not spelled_so or (text.startswith("0") and text != "0"):
+        raise BadWish("INVALID")
+    return int(text)
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    """An object in UTF-8; Python's reader, given bytes, would also guess UTF-16 and swallow a byte order mark."""
+    try:
+        fields = json.loads(body.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise BadWish("INVALID") from error
     if not isinstance(fields, dict):
@@ -72,8 +90,15 @@ def _json(body: bytes) -> dict[str, Any]:
     return fields
 
 
+def _form(posted: QueryDict) -> dict[str, Any]:
+    try:
+        return _unique([(name, value) for name, values in posted.lists() for value in values])
+    except ValueError as error:
+        raise BadWish("INVALID") from error
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON lets a name come twice, and two readers then believe different things."""
+    """JSON and forms let a name come twice, and two readers then believe different things."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ValueError("a name comes twice")

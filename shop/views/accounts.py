@@ -6,8 +6,10 @@ from django.conf import settings
 from django.contrib.auth import login, logout
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.views import LoginView
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 from django.views.i18n import set_language
@@ -16,6 +18,7 @@ from shop import answers, buyers
 from shop.views.methods import takes
 
 
+@method_decorator(takes("GET", "POST", token=True), name="dispatch")
 class SignIn(LoginView):
     """Django's own form and checks; what it adds is the buyer cookie."""
 
@@ -30,15 +33,25 @@ class SignIn(LoginView):
         return {**super().get_context_data(**kwargs), "demo_hint": settings.PROFILE == "local"}
 
 
+@takes("GET", "POST", token=True)
 def sign_up(request: HttpRequest) -> HttpResponse:
-    form: UserCreationForm[Any] = UserCreationForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        user = form.save()
+    form: UserCreationForm[Any] = UserCreationForm(request.POST if request.method == "POST" else None)
+    user = _made(form) if form.is_valid() else None
+    if user:
         login(request, user)
         response = answers.see_other(_next(request))
         buyers.remember(response, user.pk)
         return response
     return render(request, "registration/signup.html", {"form": form, "next": _next(request)})
+
+
+def _made(form: "UserCreationForm[Any]") -> Any:
+    """The new user; None when somebody else took the name since the form looked."""
+    try:
+        return form.save()
+    except IntegrityError:
+        form.add_error("username", form.instance.unique_error_message(type(form.instance), ("username",)))
+        return None
 
 
 def _next(request: HttpRequest) -> str:

@@ -14,15 +14,14 @@ from shop import answers
 View = Callable[..., HttpResponse]
 
 
-def takes(*methods: str) -> Callable[[View], View]:
+def takes(*methods: str, token: bool = False) -> Callable[[View], View]:
     """Answer METHOD to other methods, and BACK_SOON when PostgreSQL, which the view needs, is away.
 
-    Django's CSRF token is not asked for: `ForeignPostRefusal` has looked at where the request comes from, and a page
-    that is the same bytes for everybody cannot carry one.
+    Django's CSRF token is asked for only where a form carries one: `ForeignPostRefusal` has looked at where the request
+    comes from, and a page that is the same bytes for everybody cannot carry one.
     """
 
     def decorate(view: View) -> View:
-        @csrf_exempt
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             allowed = (*methods, "HEAD") if "GET" in methods else methods
@@ -35,6 +34,6 @@ def takes(*methods: str) -> Callable[[View], View]:
             except (OperationalError, InterfaceError, PoolTimeout):
                 return answers.answer(request, "BACK_SOON")
 
-        return guarded
+        return guarded if token else csrf_exempt(guarded)
 
     return decorate

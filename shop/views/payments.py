@@ -4,7 +4,7 @@ import logging
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from shop import answers, payments
+from shop import answers, payments, wishes
 from shop.views.methods import takes
 
 #: Bytes of a callback; the provider's events take 400.
@@ -16,10 +16,11 @@ logger = logging.getLogger(__name__)
 @takes("POST")
 def callback(request: HttpRequest) -> HttpResponse:
     """200 once the event is safe in PostgreSQL, also when it was there before; anything else makes it come again."""
-    if len(request.body) > CALLBACK_MAXIMUM:
-        return answers.answer(request, "TOO_LARGE")
     try:
-        payments.handle_callback(request.body, request.headers.get("X-Signature", ""))
+        raw = wishes.whole_body(request, CALLBACK_MAXIMUM)
+        payments.handle_callback(raw, request.headers.get("X-Signature", ""))
+    except wishes.BadWish as bad:
+        return answers.answer(request, bad.word)
     except payments.CallbackRefused as refused:
         logger.warning("a payment callback was refused: %s", refused)
         return answers.answer(request, "INVALID", str(refused))

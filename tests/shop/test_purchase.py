@@ -441,7 +441,7 @@ def test_what_postgresql_knows_without_redis(sale: Sale, shopper: Client, stock_
 
 
 def test_a_receipt_counts_when_all_is_lost(sale: Sale, shopper: Client, stock_redis: redis.Redis) -> None:
-    """Redis lost everything before PostgreSQL heard of it: the receipt, by header or by the click's cookie, says held."""
+    """Redis lost everything before PostgreSQL heard of it: the receipt, by header or cookie, still says held."""
     held = clicks.hold(shopper, sale)
     second_device = _copy_of(shopper)
     stock_redis.flushall()
