@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from shop import opening
-from shop.local import demo_people
+from shop import demo_people, opening
 from shop.models import Product, Sale
 
 #: Seconds from the making of a rolling sale to its opening: time enough to sign in and see the countdown.

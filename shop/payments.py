@@ -4,7 +4,9 @@ A request or callback is authentic by the header `X-Signature: t=<seconds>,v1=<h
 """
 
 import hmac
+import http.client
 import json
+import logging
 import re
 import time
 import urllib.error
@@ -12,7 +14,7 @@ import urllib.request
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models.functions import Now
 
 from resilience.clock import now_ms
@@ -23,14 +25,25 @@ from shop.models import Order, Payment, ProviderEvent
 SIGNATURE_SECONDS = 300
 #: Refunds one run of the task makes, each of which waits for the provider.
 REFUNDS_AT_ONCE = 20
+#: Characters of a provider's names and of its pages' addresses, as our columns keep them.
+NAME_MAXIMUM = 64
+PAY_URL_MAXIMUM = 300
+#: Minor units of a payment, as our column keeps them.
+AMOUNT_MAXIMUM = 2**63 - 1
 
 _SIGNATURE = re.compile(r"\At=(\d{1,12}),v1=([0-9a-f]{64})\Z")
 #: The provider is addressed directly, whatever proxies this machine's environment names.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
+logger = logging.getLogger(__name__)
+
 
 class ProviderUnavailable(Exception):
     """The provider did not answer, or not in time, or with an error: nothing is known to have happened."""
+
+
+class ProviderRefused(ProviderUnavailable):
+    """The provider works and said no to this very request."""
 
 
 class CallbackRefused(Exception):
@@ -60,11 +73,14 @@ def start(order: Order) -> str:
             "idempotency_key": f"{order.number}-{attempt}",
         },
     )
+    name, pay_url = charge.get("id"), charge.get("pay_url")
+    if not (_is_name(name) and _is_page(pay_url)):
+        raise ProviderUnavailable(f"the provider answered no charge: {charge!r:.200}")
     payment, _ = Payment.objects.get_or_create(
-        charge=charge["id"],
+        charge=name,
         defaults={
             "order": order,
-            "pay_url": charge["pay_url"],
+            "pay_url": pay_url,
             "amount_minor": order.total_minor,
             "currency": order.currency,
         },
@@ -82,9 +98,23 @@ def _ask(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     )
     try:
         with _open(request, timeout=settings.PROVIDER_TIMEOUT_SECONDS) as answer:
-            return dict(json.load(answer))
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ProviderUnavailable(str(error)) from error
+            values = json.load(answer)
+    except urllib.error.HTTPError as error:
+        says_no = 400 <= error.code < 500
+        raise (ProviderRefused if says_no else ProviderUnavailable)(f"{path}: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+        raise ProviderUnavailable(f"{path}: {error!r}") from error
+    if not isinstance(values, dict):
+        raise ProviderUnavailable(f"{path}: the answer is no object")
+    return values
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= NAME_MAXIMUM and value.isprintable()
+
+
+def _is_page(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://")) and len(value) <= PAY_URL_MAXIMUM
 
 
 def sign(raw: bytes) -> str:
@@ -104,6 +134,13 @@ def handle_callback(raw: bytes, signature: str) -> None:
     """
     _check(raw, signature)
     event = _parsed(raw)
+    try:
+        _act_once(event)
+    except (DataError, IntegrityError) as error:  # JSON can say what PostgreSQL cannot keep: NUL, NaN, half a letter
+        raise CallbackRefused(f"the event cannot be kept: {error}") from error
+
+
+def _act_once(event: dict[str, Any]) -> None:
     with transaction.atomic():
         seen, new = ProviderEvent.objects.get_or_create(
             event_id=event["event_id"], defaults={"kind": event["type"], "payload": event}
@@ -132,10 +169,10 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         amount = event["amount_minor"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CallbackRefused(f"the body is not an event: {error!r}") from error
-    if not all(isinstance(value, str) and len(value) <= 64 and "\0" not in value for value in strings):
+    if not all(_is_name(value) for value in strings):
         raise CallbackRefused("a field is not a short string")
-    if not isinstance(amount, int) or isinstance(amount, bool):
-        raise CallbackRefused("amount_minor is not a whole number")
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 1 <= amount <= AMOUNT_MAXIMUM:
+        raise CallbackRefused("amount_minor is not a whole number from 1")
     return dict(event)
 
 
@@ -181,7 +218,8 @@ def _succeeded(payment: Payment, event: dict[str, Any]) -> str:
     right = (event["amount_minor"], event["currency"]) == (payment.amount_minor, payment.currency)
     bought = right and orders.pay(payment.order)
     payment.state = Payment.State.SUCCEEDED if bought else Payment.State.REFUND_DUE
-    payment.save(update_fields=["state", "succeeded_at"])
+    payment.amount_minor, payment.currency = event["amount_minor"], event["currency"]  # what came is what goes back
+    payment.save(update_fields=["state", "succeeded_at", "amount_minor", "currency"])
     if bought:
         return ""
     orders.owe_refund(payment.order)
@@ -212,6 +250,10 @@ def _refund(pk: int) -> bool:
         if payment is None:
             return False
         body = {"charge": payment.charge, "amount_minor": payment.amount_minor}
-        refund = _ask("POST", "/refunds", {**body, "idempotency_key": f"refund-{payment.charge}"})
-        _refunded(payment, refund["id"])
+        try:
+            refund = _ask("POST", "/refunds", {**body, "idempotency_key": f"refund-{payment.charge}"})
+        except ProviderRefused as refused:  # one that is odd must not keep the others from their money
+            logger.error("the refund of %s was refused, a person has to look: %s", payment.charge, refused)
+            return False
+        _refunded(payment, refund.get("id"))
     return True

@@ -14,7 +14,16 @@ PACKAGES = ("shop", "inventory", "resilience")
 MAY_IMPORT = {
     "resilience": {"redis", "django_redis", "pymemcache", "pybreaker", "prometheus_client", "django"},
     "inventory": {"resilience", "django", "celery", "billiard", "redis", "prometheus_client"},
-    "shop": {"inventory", "resilience", "django", "celery", "psycopg", "psycopg_pool", "prometheus_client", "whitenoise"},
+    "shop": {
+        "inventory",
+        "resilience",
+        "django",
+        "celery",
+        "psycopg",
+        "psycopg_pool",
+        "prometheus_client",
+        "whitenoise",
+    },
     # Before there are servers there are no settings, so what starts them knows no Django.
     "shop/local": {"psycopg", "redis", "shop"},
 }

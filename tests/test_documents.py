@@ -15,9 +15,12 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("*/README.md"
 def test_every_make_command_exists() -> None:
     """A recipe that a document names is one that `make` prints."""
     recipes = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for path in DOCUMENTS for name in re.findall(r"`?make ([a-z][a-z-]+)", path.read_text())}
+    named = {
+        name for path in DOCUMENTS for name in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", path.read_text(), re.M)
+    }
+    named = {first or second for first, second in named}
 
-    assert named - recipes <= {"bench", "it"}, "bench is announced, and said to be missing"
+    assert named - recipes <= {"bench"}, "bench is announced, and said to be missing"
     assert {"up", "test"} <= named
 
 

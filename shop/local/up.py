@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from shop.demo_people import SHOPPER_PASSWORD, SHOPPERS, STAFF_NAME, STAFF_PASSWORD
 from shop.local import processes, servers, surroundings
-from shop.local.demo_people import SHOPPER_PASSWORD, SHOPPERS, STAFF_NAME, STAFF_PASSWORD
 from shop.local.options import Options
 from shop.local.refusal import Broken, Refusal
 from shop.local.state import State

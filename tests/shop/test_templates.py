@@ -14,7 +14,7 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.local import demo_people
+from shop import demo_people
 from shop.templatetags.money import CURRENCIES, at_time, money, percent_off
 from shop.templatetags.units import choices
 

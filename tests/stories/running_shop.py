@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shop.local.demo_people import SHOPPER_PASSWORD
+from shop.demo_people import SHOPPER_PASSWORD
 from tests.crowd import eventually
 from tests.servers import clean_environment
 from tests.stories.browser import Browser

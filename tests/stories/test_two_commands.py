@@ -12,18 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from shop.local.demo_people import SHOPPER_PASSWORD, STAFF_NAME, STAFF_PASSWORD
+from shop.demo_people import SHOPPER_PASSWORD, STAFF_NAME, STAFF_PASSWORD
+from shop.local.state import State
 from tests.crowd import eventually
 from tests.stories.browser import Browser, Page
 from tests.stories.running_shop import ROOT, Command, RunningShop, runs
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[RunningShop]:
-    running = RunningShop(tmp_path / "state")
+def shop() -> Iterator[RunningShop]:
+    folder = Path(tempfile.mkdtemp(prefix="seckill-story-"))
+    folder.chmod(0o755)  # the account of the servers passes through
+    running = RunningShop(folder / "state")
     yield running
     if running.process.poll() is None:
         running.stop()
+    State(running.state).remove()
+    shutil.rmtree(folder)
 
 
 def test_a_sale_from_sign_in_to_paid(shop: RunningShop) -> None:
@@ -89,7 +94,7 @@ def pays(browser: Browser, pay_page: Page) -> Page:
 
 def staff_see_the_sale(browser: Browser) -> None:
     browser.submit(browser.get("/admin/login/").form("/admin/login/"), username=STAFF_NAME, password=STAFF_PASSWORD)
-    assert "story" in browser.get("/admin/shop/sale/").body
+    assert "Story" in browser.get("/admin/shop/sale/").body
 
 
 def test_the_supervisor_is_killed_in_the_middle(shop: RunningShop) -> None:

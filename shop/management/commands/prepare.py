@@ -6,6 +6,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from shop import static_files
+
 
 class Command(BaseCommand):
     help = "Migrate, collect static files, and fill an empty shop with the demo."
@@ -13,6 +15,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
-        call_command("collectstatic", verbosity=0, interactive=False)
+        static_files.collect_if_changed()
         if settings.PROFILE == "local":
             call_command("demo", stdout=self.stdout)

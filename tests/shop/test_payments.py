@@ -1,0 +1,515 @@
+"""Money: it leads to the provider and comes back signed, once, in any order, and is never lost."""
+
+import http.server
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.conf import settings as configured
+from django.test import Client
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from inventory import reservations
+from inventory.models import Reservation
+from shop import orders, payments
+from shop.models import Offer, Order, ProviderEvent, Sale
+from tests.crowd import at_once, eventually
+from tests.servers import clean_environment
+from tests.shop import clicks
+from tests.shop.clicks import JSON, PAGE
+
+MakeShopper = Callable[[], Client]
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def order(sale: Sale, shopper: Client) -> Order:
+    """The shopper's, awaiting its payment."""
+    return clicks.order(shopper, sale)
+
+
+def event(order: Order, kind: str = "charge.succeeded", charge: str = "ch_1", **changes: Any) -> dict[str, Any]:
+    """What the provider tells about an order's charge."""
+    return {
+        "event_id": f"ev_{secrets.token_hex(8)}",
+        "type": kind,
+        "charge": charge,
+        "reference": order.number,
+        "amount_minor": order.total_minor,
+        "currency": order.currency,
+        "refund": None,
+        "occurred_at_ms": 1,
+        **changes,
+    }
+
+
+def deliver(raw: bytes | dict[str, Any], **headers: str) -> Any:
+    """POST a callback as the provider does; signed, unless the headers say otherwise."""
+    raw = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
+    signed = {"X-Signature": payments.sign(raw), **headers}
+    return Client().post("/payments/callback", raw, content_type="application/json", headers=signed)
+
+
+def expire(order: Order) -> None:
+    """The time to pay is over, and the sweep has seen it."""
+    Reservation.objects.filter(pk=order.reservation_id).update(expires_at=order.placed_at)
+    assert reservations.expire_due(orders.expire) == 1
+
+
+def states(order: Order) -> tuple[str, list[str]]:
+    """Of the order, and of its payments from the first to the last."""
+    order.refresh_from_db()
+    return order.state, list(order.payments.order_by("pk").values_list("state", flat=True))
+
+
+# --- Callbacks -------------------------------------------------------------------------------------------------------
+
+
+def test_a_payment_buys_the_units(order: Order, offer: Offer) -> None:
+    """The order is paid, the unit sold, in both stores; the provider hears 200."""
+    answer = deliver(event(order))
+
+    assert (answer.status_code, answer.json()) == (200, {"outcome": "RECEIVED"})
+    assert states(order) == ("paid", ["succeeded"])
+    assert clicks.counters(offer) == (19, 0, 1)
+    assert order.ended_at
+
+
+def test_what_is_not_signed_changes_nothing(order: Order, stock_redis: redis.Redis) -> None:
+    """Wrong secret, other body, no header, an old or future time, another spelling: 400, and nothing is kept."""
+    raw = json.dumps(event(order)).encode()
+    good = payments.sign(raw)
+    seconds, mac = good.removeprefix("t=").split(",v1=")
+    before = clicks.everything(stock_redis)
+
+    def signed_at(moment: int) -> str:
+        return f"t={moment},v1={payments._mac(str(moment), raw)}"
+
+    forgeries = [
+        *("", "x", mac, f"v1={mac}", f"t={seconds}", f"t={seconds},v1=", f"t={seconds},v1={'0' * 64}"),
+        *(f"t={int(seconds) + 1},v1={mac}", f"t={seconds},v1={mac.upper()}", f"t= {seconds},v1={mac}", good + ",v1=x"),
+        *(f"t={seconds},v1={mac[:-1]}", f"t={'9' * 400},v1={mac}", f"t=٣,v1={mac}", f"t=-1,v1={mac}", good + "\n"),
+        *(payments.sign(raw + b" "), payments.sign(b""), signed_at(int(time.time()) - 310), signed_at(0)),
+        signed_at(int(time.time()) + 310),
+    ]
+    for forged in forgeries:
+        answer = deliver(raw, **{"X-Signature": forged})
+        assert (answer.status_code, answer.json()["outcome"]) == (400, "INVALID"), forged
+    unsigned = Client().post("/payments/callback", raw, content_type="application/json")
+    assert unsigned.status_code == 400
+    assert clicks.everything(stock_redis) == before
+
+    assert deliver(raw, **{"X-Signature": signed_at(int(time.time()) - 290)}).status_code == 200
+
+
+def test_the_signature_is_over_the_bytes(order: Order, stock_redis: redis.Redis) -> None:
+    """The same JSON written another way is not what was signed."""
+    values = event(order)
+    good = payments.sign(json.dumps(values).encode())
+    before = clicks.everything(stock_redis)
+
+    for same in (json.dumps(values, indent=1), json.dumps(values, sort_keys=True), json.dumps(values) + "\n"):
+        assert deliver(same.encode(), **{"X-Signature": good}).status_code == 400
+    assert clicks.everything(stock_redis) == before
+
+
+def test_a_signed_body_that_makes_no_sense_changes_nothing(order: Order, stock_redis: redis.Redis) -> None:
+    """Not an object, a field missing or of another kind, what PostgreSQL cannot keep, too much: 4xx, nothing kept."""
+    good, strings = event(order), ("event_id", "type", "charge", "reference", "currency")
+    bodies: list[Any] = [
+        *(b"", b"{", b"[]", b"null", b"1", b"\xff", b"[" * 9000, b'{"event_id": "x"}'),
+        *({key: value for key, value in good.items() if key != name} for name in list(good)[:6]),
+        *({**good, name: value} for name in strings for value in (None, 1, [], {}, True, "", "x" * 65, "a\0")),
+        *({**good, "amount_minor": amount} for amount in (None, "9900", 1.5, True, 0, -1, 2**63, [9900])),
+        *({**good, name: "\ud800"} for name in ("event_id", "charge", "refund", "something")),
+        *({**good, "something": value} for value in ("\0", float("nan"), float("inf"))),
+        {**good, "currency": "CNYCNY"},
+    ]
+    before = clicks.everything(stock_redis)
+
+    for body in bodies:
+        answer = deliver(body)
+        assert (answer.status_code, answer.json()["outcome"]) == (400, "INVALID"), body
+    assert deliver(b" " * 20_000).status_code == 413
+    assert deliver(b" " * 2_000_000).status_code == 413
+    assert clicks.everything(stock_redis) == before
+
+
+def test_ten_duplicates_pay_once(order: Order, offer: Offer) -> None:
+    """One after the other, each is answered 200 and the first alone counts."""
+    told = event(order)
+
+    assert [deliver(told).status_code for _ in range(10)] == [200] * 10
+    assert states(order) == ("paid", ["succeeded"])
+    assert ProviderEvent.objects.count() == 1
+    assert clicks.counters(offer) == (19, 0, 1)
+
+
+@pytest.mark.parametrize("same_event", [True, False])
+def test_ten_duplicates_at_once_pay_once(order: Order, offer: Offer, same_event: bool) -> None:
+    """In the same moment, as one event or as ten about the same charge: sold once, no error to the provider."""
+    told = event(order)
+    copies = [told if same_event else {**told, "event_id": f"ev_{n}"} for n in range(10)]
+
+    assert [answer.status_code for answer in at_once(copies, deliver)] == [200] * 10
+    assert states(order) == ("paid", ["succeeded"])
+    assert clicks.counters(offer) == (19, 0, 1)
+
+
+def test_failed_then_succeeded(order: Order) -> None:
+    """A charge that was declined first can still succeed; the order stays payable in between."""
+    deliver(event(order, "charge.failed"))
+    assert states(order) == ("awaiting_payment", ["failed"])
+
+    deliver(event(order))
+    assert states(order) == ("paid", ["succeeded"])
+
+
+def test_succeeded_then_failed(order: Order) -> None:
+    """Callbacks overtake each other: what was paid stays paid."""
+    deliver(event(order))
+    deliver(event(order, "charge.failed"))
+
+    assert states(order) == ("paid", ["succeeded"])
+
+
+def test_a_refund_that_is_told_before_its_payment(order: Order) -> None:
+    """The money went back before we heard that it came: the late news of its coming buys nothing."""
+    deliver(event(order, "refund.succeeded", refund="re_1"))
+    deliver(event(order))
+
+    assert states(order) == ("awaiting_payment", ["refunded"])
+
+
+def test_an_order_that_we_do_not_know(order: Order) -> None:
+    """200, so that it is not told for ever; kept, with a note, for a person."""
+    assert deliver(event(order, reference="NO-SUCH-ORDER")).status_code == 200
+
+    kept = ProviderEvent.objects.get()
+    assert (kept.note, kept.payload["reference"]) == ("no such order", "NO-SUCH-ORDER")
+    assert states(order) == ("awaiting_payment", [])
+
+
+def test_a_kind_that_we_do_not_know(order: Order) -> None:
+    """The provider may add kinds of events: kept, and nothing moves."""
+    assert deliver(event(order, "charge.disputed")).status_code == 200
+    assert states(order)[0] == "awaiting_payment"
+    assert ProviderEvent.objects.get().note == "unknown type"
+
+
+@pytest.mark.parametrize("odd", [{"amount_minor": 1}, {"amount_minor": 9_901}, {"currency": "USD"}])
+def test_the_wrong_money_buys_nothing(order: Order, offer: Offer, odd: dict[str, Any]) -> None:
+    """Too little, too much or another currency: exactly that goes back, and the order can still be paid."""
+    deliver(event(order, **odd))
+
+    assert states(order) == ("awaiting_payment", ["refund_due"])
+    owed = order.payments.get()
+    assert (owed.amount_minor, owed.currency) == (odd.get("amount_minor", 9_900), odd.get("currency", "CNY"))
+    assert clicks.counters(offer) == (19, 1, 0)
+
+    deliver(event(order, charge="ch_2"))
+    assert states(order) == ("paid", ["refund_due", "succeeded"])
+
+
+def test_a_payment_after_the_hold_is_owed_back(order: Order, offer: Offer) -> None:
+    """Expired, and the unit is back on sale: the money is due to its buyer, however often it is told."""
+    expire(order)
+    for _ in range(3):
+        deliver(event(order))
+
+    assert states(order) == ("refund_due", ["refund_due"])
+    assert clicks.counters(offer) == (20, 0, 0)
+
+
+def test_the_second_payment_of_an_order_goes_back(order: Order, offer: Offer) -> None:
+    """Two tabs, two charges, both paid in the same moment: one buys, the other is owed back, the order is paid."""
+    both = [event(order, charge=charge) for charge in ("ch_1", "ch_2")]
+
+    assert [answer.status_code for answer in at_once(both, deliver)] == [200, 200]
+
+    state, paid = states(order)
+    assert (state, sorted(paid)) == ("paid", ["refund_due", "succeeded"])
+    assert clicks.counters(offer) == (19, 0, 1)
+
+
+def test_cancelled_or_paid_but_not_both(sale: Sale, offer: Offer, make_shopper: MakeShopper) -> None:
+    """Twenty orders whose buyer cancels in the moment the money comes: one of the two wins, and all figures agree."""
+    for _ in range(20):
+        shopper = make_shopper()
+        order = clicks.order(shopper, sale)
+        told, cancel_url = event(order, charge=f"ch_{order.number}"), f"/orders/{order.number}/cancel"
+
+        paid, cancelled = at_once(
+            [lambda told=told: deliver(told), lambda s=shopper, u=cancel_url: clicks.send(s, u)], lambda do: do()
+        )
+
+        assert paid.status_code == 200
+        if cancelled.status_code == 200:
+            assert states(order) == ("refund_due", ["refund_due"])
+        else:
+            assert cancelled.json()["outcome"] == "NO_LONGER"
+            assert states(order) == ("paid", ["succeeded"])
+        sold = Order.objects.filter(state="paid").count()
+        assert clicks.counters(offer) == (20 - sold, 0, sold)
+
+
+def test_expired_or_paid_but_not_both(sale: Sale, offer: Offer, make_shopper: MakeShopper) -> None:
+    """The same at the deadline: the sweep and the money come together."""
+    for _ in range(10):
+        order = clicks.order(make_shopper(), sale)
+        Reservation.objects.filter(pk=order.reservation_id).update(expires_at=order.placed_at)
+        told = event(order, charge=f"ch_{order.number}")
+
+        at_once([lambda told=told: deliver(told), lambda: reservations.expire_due(orders.expire)], lambda do: do())
+
+        assert states(order) in (("paid", ["succeeded"]), ("refund_due", ["refund_due"]))
+        sold = Order.objects.filter(state="paid").count()
+        assert clicks.counters(offer) == (20 - sold, 0, sold)
+
+
+# --- With the provider -----------------------------------------------------------------------------------------------
+
+
+class Provider:
+    """The outside company, as a browser and its operator see it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def request(self, url: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, str]:
+        """Status, headers, text; redirects are not followed."""
+
+        class Stay(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *_: Any) -> None:
+                return None
+
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay)
+        try:
+            with opener.open(urllib.request.Request(url, body, headers), timeout=10) as answer:
+                return answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.headers, answer.read().decode()
+
+    def decide(self, pay_url: str, action: str) -> tuple[int, Any, str]:
+        return self.request(pay_url, urllib.parse.urlencode({"action": action}).encode())
+
+    def faults(self, **faults: Any) -> None:
+        raw = json.dumps(faults).encode()
+        assert self.request(f"{self.url}/faults", raw, **{"X-Signature": payments.sign(raw)})[0] == 200
+
+
+@pytest.fixture(scope="module")
+def provider_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    """The company in a process of its own, which shares the secret and nothing else."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **clean_environment(),
+        "PROVIDER_PORT": str(port),
+        "PROVIDER_SECRET": configured.PROVIDER_SECRET,
+        "STATE": str(tmp_path_factory.mktemp("provider")),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "shop.local.provider"], cwd=CHECKOUT, env=environment)
+    provider = Provider(f"http://127.0.0.1:{port}")
+    eventually(lambda: _answers(provider))
+    yield provider
+    process.terminate()
+    process.wait(10)
+
+
+def _answers(provider: Provider) -> bool:
+    try:
+        return provider.request(provider.url)[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def provider(provider_process: Provider, settings: Settings) -> Provider:
+    """Healthy, and the shop knows where it is."""
+    settings.PROVIDER_URL = provider_process.url
+    provider_process.faults()
+    return provider_process
+
+
+def test_pay_leads_to_the_provider(order: Order, shopper: Client, provider: Provider) -> None:
+    """303 to a page of the provider that asks for the right sum; a script gets its address."""
+    url = f"/orders/{order.number}/pay"
+
+    led, told = shopper.post(url, headers=PAGE), clicks.send(shopper, url)
+
+    assert led.status_code == 303
+    assert led["Location"].startswith(provider.url)
+    assert told.json() == {"pay_url": led["Location"]}
+    status, _, page = provider.request(led["Location"])
+    assert status == 200
+    assert "99.00" in page
+    assert order.payments.count() == 1
+
+
+def test_many_presses_of_pay_lead_to_one_page(order: Order, shopper: Client, provider: Provider) -> None:
+    """Eight in the same moment, and one more later: one charge."""
+    cookies = [Client() for _ in range(8)]
+    for tab in cookies:
+        tab.cookies["buyer"] = shopper.cookies["buyer"].value
+
+    urls = at_once(cookies, lambda tab: clicks.send(tab, f"/orders/{order.number}/pay").json()["pay_url"])
+
+    assert set(urls) == {clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]}
+    assert order.payments.count() == 1
+
+
+def test_after_a_declined_charge_another_page(order: Order, shopper: Client, provider: Provider) -> None:
+    """Pay again is a new attempt with a charge of its own."""
+    first = clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]
+    deliver(event(order, "charge.failed", charge=order.payments.get().charge))
+
+    assert clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"] != first
+
+
+def test_the_whole_loop(
+    sale: Sale, shopper: Client, provider: Provider, live_server: LiveServer, settings: Settings
+) -> None:
+    """Pay at the provider, come back to an order that is paid, all over real HTTP."""
+    settings.SHOP_URL = live_server.url
+    order = clicks.order(shopper, sale)
+    pay_url = shopper.post(f"/orders/{order.number}/pay", headers=PAGE)["Location"]
+    status, headers, _ = provider.decide(pay_url, "pay")
+    assert (status, headers["Location"]) == (303, f"{live_server.url}/orders/{order.number}/")
+    assert states(order) == ("paid", ["succeeded"])
+    assert shopper.get(f"/orders/{order.number}/", headers=JSON).json()["order"]["state"] == "paid"
+
+
+def test_a_late_payment_is_given_back_once(
+    order: Order, shopper: Client, provider: Provider, live_server: LiveServer, settings: Settings
+) -> None:
+    """Paid after the hold ran out: due, then refunded by the task; the provider's own word changes nothing."""
+    settings.SHOP_URL = live_server.url
+    pay_url = clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]
+    expire(order)
+    provider.decide(pay_url, "pay")
+    assert states(order) == ("refund_due", ["refund_due"])
+
+    assert sum(at_once(range(4), lambda _: payments.refund_due())) == 1
+    assert payments.refund_due() == 0
+
+    assert states(order) == ("refunded", ["refunded"])
+    assert order.refunded_at
+    eventually(lambda: ProviderEvent.objects.filter(kind="refund.succeeded").exists())
+    assert states(order) == ("refunded", ["refunded"])
+
+
+def test_a_refund_waits_for_the_provider(
+    order: Order, shopper: Client, provider: Provider, live_server: LiveServer, settings: Settings
+) -> None:
+    """Down when the money should go back: it stays due and goes back later."""
+    settings.SHOP_URL = live_server.url
+    pay_url = clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]
+    expire(order)
+    provider.decide(pay_url, "pay")
+    provider.faults(refuse=True)
+    with pytest.raises(payments.ProviderUnavailable):
+        payments.refund_due()
+    assert states(order) == ("refund_due", ["refund_due"])
+
+    provider.faults()
+    assert payments.refund_due() == 1
+    assert states(order) == ("refunded", ["refunded"])
+
+
+def test_one_refund_that_is_refused_does_not_stop_the_others(
+    sale: Sale, make_shopper: MakeShopper, provider: Provider, live_server: LiveServer, settings: Settings
+) -> None:
+    """A charge that the provider has never heard of stays due; everybody else gets their money."""
+    settings.SHOP_URL = live_server.url
+    odd = clicks.order(make_shopper(), sale)
+    shopper = make_shopper()
+    honest = clicks.order(shopper, sale)
+    pay_url = clicks.send(shopper, f"/orders/{honest.number}/pay").json()["pay_url"]
+    expire(honest)
+    provider.decide(pay_url, "pay")
+    expire(odd)
+    deliver(event(odd, charge="ch_of_nobody"))
+
+    assert payments.refund_due() == 1
+    assert states(honest) == ("refunded", ["refunded"])
+    assert states(odd) == ("refund_due", ["refund_due"])
+
+
+def test_the_provider_is_down(order: Order, shopper: Client) -> None:
+    """503 with a sentence that says what it means for the order; it stays payable."""
+    url = f"/orders/{order.number}/pay"
+
+    answer, page = clicks.send(shopper, url), shopper.post(url, headers=PAGE)
+
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "BUSY")
+    assert int(answer["Retry-After"]) > 0
+    assert "stays payable" in answer.json()["detail"]
+    assert page.status_code == 503
+    assert f"/orders/{order.number}/" in page.content.decode()
+    assert states(order) == ("awaiting_payment", [])
+    deliver(event(order))
+    assert states(order) == ("paid", ["succeeded"])
+
+
+ODD_ANSWERS = [
+    *(b"not JSON", b"", b"[]", b"null", b"{}", b'{"id": 1, "pay_url": "http://x/"}', b'{"id": "ch_1"}', b"[" * 99_999),
+    *(b'{"id": "ch_1", "pay_url": "javascript:alert(1)"}', b'{"id": "", "pay_url": "http://x/"}', b"\xff"),
+    *(
+        b'{"id": "ch_1", "pay_url": "http://x/%s"}' % (b"a" * 300),
+        b'{"id": "%s", "pay_url": "http://x/"}' % (b"a" * 65),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body) for body in ODD_ANSWERS),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{",
+        b"HTTP/1.1 500 Oops\r\n\r\n",
+        b"HTTP/1.1 402 Pay first\r\n\r\n{}",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+        b"\r\n\r\n",
+        b"",
+        None,
+    ],
+    ids=lambda sent: repr(sent)[:40],
+)
+def test_the_provider_talks_nonsense(order: Order, shopper: Client, settings: Settings, sent: bytes | None) -> None:
+    """Whatever comes back instead of a charge, or nothing in time, is the provider being down."""
+    settings.PROVIDER_TIMEOUT_SECONDS = 0.2
+
+    class Nonsense(http.server.BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            if sent is None:
+                done.wait(10)
+            else:
+                self.request.sendall(sent)
+
+    done = threading.Event()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nonsense) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        settings.PROVIDER_URL = f"http://127.0.0.1:{server.server_port}"
+        answer = clicks.send(shopper, f"/orders/{order.number}/pay")
+        done.set()
+        server.shutdown()
+
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "BUSY")
+    assert states(order) == ("awaiting_payment", [])
