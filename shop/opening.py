@@ -13,6 +13,8 @@ _SHELF_STATE = {
     Sale.State.PAUSED: "paused",
     Sale.State.CLOSED: "closed",
 }
+RUNNING = {Sale.State.SCHEDULED, Sale.State.PAUSED}
+PUBLISHED = {*RUNNING, Sale.State.CLOSED}
 
 
 class NotPossible(Exception):
@@ -36,41 +38,31 @@ def add_offer(
 
 def schedule(sale: Sale) -> list[str]:
     """Publish a draft, with its stock on the shelf: it sells when it opens."""
-    if sale.state not in (Sale.State.DRAFT, Sale.State.SCHEDULED):
-        raise NotPossible(f"{sale.slug} is {sale.state}: only a draft can be scheduled")
     if not sale.offers.exists():
         raise NotPossible(f"{sale.slug} offers nothing yet")
-    return _move(sale, Sale.State.SCHEDULED)
+    return _move(sale, Sale.State.SCHEDULED, "only a draft can be scheduled", {Sale.State.DRAFT, Sale.State.SCHEDULED})
 
 
 def preheat(sale: Sale) -> list[str]:
     """Put the stock of a published sale on the shelf of Redis and its pages into the caches, before T0."""
-    if sale.state == Sale.State.DRAFT:
-        raise NotPossible(f"{sale.slug} is a draft: schedule it first")
-    words = _move(sale, Sale.State(sale.state))
+    lines = _move(sale, None, "schedule it first", PUBLISHED)
     catalog.sale(sale.slug)
-    return words
+    return lines
 
 
 def pause(sale: Sale) -> list[str]:
     """Stop selling at once; holds and orders go on."""
-    if sale.state not in (Sale.State.SCHEDULED, Sale.State.PAUSED):
-        raise NotPossible(f"{sale.slug} is {sale.state}: only a scheduled sale can be paused")
-    return _move(sale, Sale.State.PAUSED)
+    return _move(sale, Sale.State.PAUSED, "only a scheduled sale can be paused", RUNNING)
 
 
 def resume(sale: Sale) -> list[str]:
     """Sell again."""
-    if sale.state not in (Sale.State.SCHEDULED, Sale.State.PAUSED):
-        raise NotPossible(f"{sale.slug} is {sale.state}: only a paused sale can be resumed")
-    return _move(sale, Sale.State.SCHEDULED)
+    return _move(sale, Sale.State.SCHEDULED, "only a paused sale can be resumed", RUNNING)
 
 
 def close(sale: Sale) -> list[str]:
     """End the sale for good; holds can still be paid."""
-    if sale.state == Sale.State.DRAFT:
-        raise NotPossible(f"{sale.slug} is a draft: it was never open")
-    return _move(sale, Sale.State.CLOSED)
+    return _move(sale, Sale.State.CLOSED, "it was never open", PUBLISHED)
 
 
 def archive(sale: Sale) -> bool:
@@ -82,19 +74,22 @@ def archive(sale: Sale) -> bool:
     return all(gone)
 
 
-def _move(sale: Sale, state: Sale.State) -> list[str]:
+def _move(sale: Sale, to: Sale.State | None, otherwise: str, from_states: set[Sale.State]) -> list[str]:
     """PostgreSQL and Redis together: when Redis refuses, PostgreSQL rolls back and the verb can be repeated.
 
-    Answers a line for each offer. Raises stock.ShelfLost or InventoryUnavailable.
+    The state is judged on the locked row, because two members of staff may press at once; `to` None keeps it. Answers
+    a line for each offer. Raises NotPossible, stock.ShelfLost or InventoryUnavailable.
     """
     with transaction.atomic():
         locked = Sale.objects.select_for_update().get(pk=sale.pk)
-        locked.state = state
+        if locked.state not in from_states:
+            raise NotPossible(f"{locked.slug} is {locked.state}: {otherwise}")
+        locked.state = to or locked.state
         locked.save(update_fields=["state"])
         shelf = shelf_of(locked)
         offers = list(locked.offers.select_related("product"))
         lines = [f"{offer.product}: {stock.put_on_shelf(offer.pk, shelf)}" for offer in offers]
-    sale.state = state
+    sale.state = locked.state
     catalog.forget(sale.slug)
     return lines
 

@@ -55,11 +55,11 @@ def start(order: Order) -> str:
 
     Raises ProviderUnavailable; the order stays payable.
     """
-    waiting = order.payments.filter(state=Payment.State.PENDING).first()
-    if waiting:
-        return waiting.pay_url
+    earlier = list(order.payments.all())  # one look: a press beside this one counts the same attempts
+    for payment in earlier:
+        if payment.state == Payment.State.PENDING:
+            return payment.pay_url
 
-    attempt = order.payments.count()
     charge = _ask(
         "POST",
         "/charges",
@@ -70,7 +70,7 @@ def start(order: Order) -> str:
             "callback_url": f"{settings.SHOP_URL}/payments/callback",
             "return_url": f"{settings.SHOP_URL}/orders/{order.number}/",
             "expires_at_ms": int(order.pay_until.timestamp() * 1000),
-            "idempotency_key": f"{order.number}-{attempt}",
+            "idempotency_key": f"{order.number}-{len(earlier)}",
         },
     )
     name, pay_url = charge.get("id"), charge.get("pay_url")

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,12 @@ AN_HOUR = timedelta(hours=1)
 def stock_redis() -> redis.Redis:
     """A connection of the test's own, to look behind the curtain."""
     return redis.Redis.from_url(settings.STOCK_REDIS_URL, decode_responses=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_folder() -> None:
+    """WhiteNoise warns of a missing one with every client that a test makes."""
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture(autouse=True)

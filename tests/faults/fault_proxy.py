@@ -109,7 +109,7 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Connections end, the address is free, the thread is gone. Raises what broke the proxy, if anything did."""
-        with suppress(RuntimeError):  # it broke, and has ended already
+        with suppress(RuntimeError, OSError):  # it broke, and has ended already
             self._ask(self._stop)
         self._thread.join(DEADLINE_SECONDS)
         if self._thread.is_alive():
@@ -226,6 +226,8 @@ class FaultProxy:
     # The life of a connection
 
     def _take_connection(self) -> None:
+        if not self._fault.listens:
+            return  # the same round of events brought the fault
         try:
             client, _ = self._door.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -271,14 +273,18 @@ class FaultProxy:
             return
         fault = self._fault_of(connection)
         for flow in connection.flows:
-            try:
-                if flow.deliver(fault, time.monotonic()):
-                    return self._drop(connection, reset=fault.resets)
-            except OSError:
-                return self._break(connection, server=flow is connection.up)
-        if connection.over or (connection.up.ended and fault.loses(UP)):
-            return self._drop(connection, reset=False)
-        return self._wait_for(connection, fault)
+            self._deliver(connection, flow, fault)
+        if connection.open and (connection.over or (connection.up.ended and fault.loses(UP))):
+            self._drop(connection, reset=False)
+        if connection.open:
+            self._wait_for(connection, fault)
+
+    def _deliver(self, connection: Connection, flow: Flow, fault: Fault) -> None:
+        try:
+            if connection.open and flow.deliver(fault, time.monotonic()):
+                self._drop(connection, reset=fault.resets)
+        except OSError:
+            self._break(connection, server=flow is connection.up)
 
     def _wait_for(self, connection: Connection, fault: Fault) -> None:
         for flow, back in (connection.flows, connection.flows[::-1]):
@@ -303,7 +309,6 @@ class FaultProxy:
         """One side has gone without a word. The other is reset, unless the fault keeps it from learning that."""
         if server and (connection.down.holed or self._fault_of(connection).loses(DOWN)):
             connection.lose_server()
-            self._tend(connection)
         else:
             self._drop(connection, reset=True)
 
@@ -324,8 +329,10 @@ class FaultProxy:
         return connection.fault or self._fault
 
     def _switch(self, fault: Fault) -> None:
-        if fault.listens != self._fault.listens:
-            self._listen_again() if fault.listens else self._refuse()
+        if self._fault.listens and not fault.listens:
+            self._refuse()
+        if fault.listens and not self._fault.listens:
+            self._listen_again()
         self._fault = fault
         if fault.drops:
             self._drop_all(reset=False)

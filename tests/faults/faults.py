@@ -26,7 +26,7 @@ UP, DOWN, BOTH = Direction.UP, Direction.DOWN, Direction.BOTH
 
 @dataclass(frozen=True)
 class Fault:
-    """Nothing goes wrong: see PASS."""
+    """The answers of a network where nothing goes wrong."""
 
     #: Somebody listens at the address.
     listens: ClassVar[bool] = True
@@ -58,8 +58,12 @@ class Fault:
         return NO_LIMIT
 
 
-#: Everything goes through, as if there were no proxy.
-PASS = Fault()
+@dataclass(frozen=True)
+class Pass(Fault):
+    """Everything goes through, as if there were no proxy."""
+
+
+PASS = Pass()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Refuse(Fault):
 
 @dataclass(frozen=True)
 class NeverRead(Fault):
-    """Connections are taken, nothing is read and nothing comes: a frozen server. Healed, it goes on where it stopped."""
+    """Connections are taken, nothing is read, nothing comes: a frozen server. Healed, it goes on where it stopped."""
 
     flows: ClassVar[bool] = False
 

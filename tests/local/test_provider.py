@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -25,6 +24,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.servers import clean_environment
 
 SECRET = "a secret of two companies"
 
@@ -572,7 +573,7 @@ class Provider:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "shop.local.provider"],
             cwd=Path(__file__).parents[2],
-            env=os.environ
+            env=clean_environment()
             | {"PROVIDER_PORT": str(self.port), "PROVIDER_SECRET": SECRET, "STATE": str(self.state)}
             | {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
             | environment,

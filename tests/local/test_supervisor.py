@@ -93,19 +93,18 @@ def test_a_signal_during_the_start_stops_what_has_started(stage: Stage) -> None:
 
 def test_the_end_of_make_is_the_end_of_what_make_started(stage: Stage) -> None:
     """`kill` reaches make alone, and make passes nothing on; without make nobody's end matters."""
-    by_make = _started_by_a_process_that_is_killed(stage, MAKELEVEL="1")
+    by_make = _started_by_a_process_that_is_killed(stage, webs=1, MAKELEVEL="1")
     assert eventually(stage.everybody_is_gone)
     assert eventually(lambda: not lives(by_make))
 
-    by_hand = _started_by_a_process_that_is_killed(stage)
-    assert eventually(lambda: stage.have_started(2, "web"))
+    by_hand = _started_by_a_process_that_is_killed(stage, webs=2)
     os.kill(stage.pids("web")[1], signal.SIGKILL)
     assert eventually(lambda: stage.have_started(3, "web")), "it has looked around since, and goes on"
     os.kill(by_hand, signal.SIGTERM)
     assert eventually(stage.everybody_is_gone)
 
 
-def _started_by_a_process_that_is_killed(stage: Stage, **variables: str) -> int:
+def _started_by_a_process_that_is_killed(stage: Stage, webs: int, **variables: str) -> int:
     script = '"$@" & echo $!; wait'
     command = ["sh", "-c", script, "sh", *stage.command([child("web")])]
     environment = {**clean_environment(), **variables}
@@ -115,6 +114,7 @@ def _started_by_a_process_that_is_killed(stage: Stage, **variables: str) -> int:
         pid = int(lines.readline())
         while "ready" not in lines.readline():
             pass
+        assert eventually(lambda: stage.have_started(webs, "web"))
         parent.kill()
         parent.wait()
     return pid

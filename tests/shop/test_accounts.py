@@ -79,7 +79,7 @@ def test_the_cookie_is_secure_behind_https(user: User, client: Client, settings:
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_nobody_is_led_elsewhere(user: User, client: Client, foreign: str) -> None:
-    """A `next` that leaves the shop is forgotten, after signing in and after signing up, in the form and the address."""
+    """A `next` that leaves the shop is forgotten, after signing in and after signing up, by form and by address."""
     assert sign_in(client, foreign)["Location"] == "/"
     assert sign_up(Client(), "newcomer", next=foreign)["Location"] == "/"
     fields = {"username": "another", "password1": PASSWORD, "password2": PASSWORD}
@@ -235,6 +235,7 @@ def test_shopper_pages_never_touch_the_session(
     """A browser with a session in its cookies costs no query for it on the way to a reservation."""
     shopper.cookies["sessionid"] = "a" * 32
     shopper.get(f"/sales/{sale.slug}/state")
+    shopper.get("/")
 
     with django_assert_num_queries(0):
         held = clicks.hold(shopper, sale)

@@ -24,7 +24,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from inventory import reservations
 from inventory.models import Reservation
-from shop import orders, payments
+from shop import buyers, orders, payments
 from shop.models import Offer, Order, ProviderEvent, Sale
 from tests.crowd import at_once, eventually
 from tests.servers import clean_environment
@@ -346,6 +346,11 @@ def provider(provider_process: Provider, settings: Settings) -> Provider:
     return provider_process
 
 
+def the_refund_is_told() -> None:
+    """The provider calls back about a refund on its own time; no test ends before it has."""
+    eventually(lambda: ProviderEvent.objects.filter(kind="refund.succeeded").exists())
+
+
 def test_pay_leads_to_the_provider(order: Order, shopper: Client, provider: Provider) -> None:
     """303 to a page of the provider that asks for the right sum; a script gets its address."""
     url = f"/orders/{order.number}/pay"
@@ -365,7 +370,7 @@ def test_many_presses_of_pay_lead_to_one_page(order: Order, shopper: Client, pro
     """Eight in the same moment, and one more later: one charge."""
     cookies = [Client() for _ in range(8)]
     for tab in cookies:
-        tab.cookies["buyer"] = shopper.cookies["buyer"].value
+        tab.cookies[buyers.COOKIE] = shopper.cookies[buyers.COOKIE].value
 
     urls = at_once(cookies, lambda tab: clicks.send(tab, f"/orders/{order.number}/pay").json()["pay_url"])
 
@@ -409,7 +414,7 @@ def test_a_late_payment_is_given_back_once(
 
     assert states(order) == ("refunded", ["refunded"])
     assert order.refunded_at
-    eventually(lambda: ProviderEvent.objects.filter(kind="refund.succeeded").exists())
+    the_refund_is_told()
     assert states(order) == ("refunded", ["refunded"])
 
 
@@ -428,6 +433,7 @@ def test_a_refund_waits_for_the_provider(
 
     provider.faults()
     assert payments.refund_due() == 1
+    the_refund_is_told()
     assert states(order) == ("refunded", ["refunded"])
 
 
@@ -446,6 +452,7 @@ def test_one_refund_that_is_refused_does_not_stop_the_others(
     deliver(event(odd, charge="ch_of_nobody"))
 
     assert payments.refund_due() == 1
+    the_refund_is_told()
     assert states(honest) == ("refunded", ["refunded"])
     assert states(odd) == ("refund_due", ["refund_due"])
 
