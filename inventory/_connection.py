@@ -1,4 +1,4 @@
-"""One pool of connections to stock Redis for each process."""
+"""One pool of connections to stock Redis for each process, and connections of their own for second tries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from functools import cache
 import redis
 from django.conf import settings
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from inventory.outcomes import InventoryUnavailable
@@ -41,3 +42,35 @@ def stock_redis() -> redis.Redis:
         decode_responses=True,
     )
     return redis.Redis(connection_pool=pool)
+
+
+@contextmanager
+def pooled(client: redis.Redis) -> Iterator[AbstractConnection]:
+    """A connection of the client's pool, back in it afterwards. Raises InventoryUnavailable when there is none."""
+    pool = client.connection_pool
+    with asking_redis():
+        connection = pool.get_connection()
+    try:
+        yield connection
+    except BaseException:
+        connection.disconnect()  # an answer may still be on its way to whoever takes this connection next
+        raise
+    finally:
+        pool.release(connection)
+
+
+@contextmanager
+def fresh(client: redis.Redis, seconds: float) -> Iterator[AbstractConnection]:
+    """A connection like those of the client's pool that nobody used before, and nobody will use again.
+
+    Each of its steps may take so many seconds. Raises InventoryUnavailable when it cannot be made.
+    """
+    pool = client.connection_pool
+    limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+    connection = pool.connection_class(**pool.connection_kwargs | limits)
+    try:
+        with asking_redis():
+            connection.connect()
+        yield connection
+    finally:
+        connection.disconnect()

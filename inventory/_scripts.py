@@ -2,27 +2,35 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.connection import AbstractConnection
 from redis.exceptions import (
     BusyLoadingError,
-    ConnectionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    TimeoutError,
+    RedisError,
+    ResponseError,
 )
 
-from inventory._connection import stock_redis
+from inventory._connection import pooled, stock_redis
 from inventory.outcomes import AnswerLost, InventoryUnavailable
 
-#: Answers of a server that did nothing: full, a replica, or still reading its file.
-REFUSED_WHOLE = (OutOfMemoryError, ReadOnlyError, BusyLoadingError)
+#: Answers of a server that did nothing: full, a replica, still reading its file, or twice without the script.
+REFUSED_WHOLE = (OutOfMemoryError, ReadOnlyError, BusyLoadingError, NoScriptError)
+#: The same from errors that redis-py has no class for: cannot write its log, too few replicas, held up by a script.
+REFUSED_WHOLE_WORDS = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 
 _HEADER_KEY = re.compile(r"^-- KEYS\[\d+\]", re.MULTILINE)
+
+#: The keys and the arguments of one call.
+Call = tuple[list[str], list[Any]]
 
 
 class Script:
@@ -44,37 +52,61 @@ class Script:
 
         Raises InventoryUnavailable when nothing was sent, AnswerLost when it was sent and no answer came.
         """
-        if len(keys) != self.key_count:
-            raise ValueError(f"{self.path.name} takes {self.key_count} keys, not {len(keys)}")
-        return self._evaluate(client or stock_redis(), keys, arguments)
+        [reply] = self.run_each([(keys, arguments)], pooled(client or stock_redis()))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
-    def _evaluate(self, client: Redis, keys: list[str], arguments: list[Any]) -> Any:
-        pool = client.connection_pool
-        try:
-            connection = pool.get_connection()
-        except (ConnectionError, TimeoutError, OSError) as error:
-            raise InventoryUnavailable(str(error)) from error
+    def run_each(self, calls: Sequence[Call], connecting: AbstractContextManager[AbstractConnection]) -> list[Any]:
+        """Run it once for each call, all in one round trip: a reply for each, in order, and no trip for no calls.
 
-        try:
-            return self._run(connection, keys, arguments)
-        except REFUSED_WHOLE as error:
-            raise InventoryUnavailable(str(error)) from error
-        except (ConnectionError, TimeoutError, OSError) as error:
-            raise AnswerLost(str(error)) from error
-        except BaseException:
-            connection.disconnect()  # type: ignore[no-untyped-call]  # an answer may still be on its way to whoever takes this connection next
-            raise
-        finally:
-            pool.release(connection)
+        A reply is what the script returned or the exception that became of this call alone: InventoryUnavailable when
+        the server did nothing for it, AnswerLost when it was sent and no answer came, a ResponseError of the script's
+        own. Raises InventoryUnavailable when there is no connection.
+        """
+        for keys, _ in calls:
+            if len(keys) != self.key_count:
+                raise ValueError(f"{self.path.name} takes {self.key_count} keys, not {len(keys)}")
+        if not calls:
+            return []
 
-    def _run(self, connection: Any, keys: list[str], arguments: list[Any]) -> Any:
+        with connecting as connection:
+            replies = self._run(connection, calls)
+            forgotten = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if forgotten:
+                load = ("SCRIPT", "LOAD", self.source)
+                _, *again = self._run(connection, [calls[at] for at in forgotten], load)
+                for at, reply in zip(forgotten, again, strict=True):
+                    replies[at] = reply
+        return [InventoryUnavailable(str(reply)) if _refused_whole(reply) else reply for reply in replies]
+
+    def _run(self, connection: AbstractConnection, calls: Sequence[Call], *before: tuple[str, ...]) -> list[Any]:
+        commands = [*before, *(("EVALSHA", self._digest, len(keys), *keys, *args) for keys, args in calls)]
         try:
-            connection.send_command("EVALSHA", self._digest, len(keys), *keys, *arguments)
-            return connection.read_response()
-        except NoScriptError:
-            connection.send_command("EVAL", self.source, len(keys), *keys, *arguments)
-            return connection.read_response()
+            connection.send_packed_command(connection.pack_commands(commands))
+        except (RedisError, OSError) as error:
+            return [AnswerLost(str(error))] * len(commands)  # a part of it may have arrived
+        return _replies(connection, len(commands))
 
     @cached_property
     def _digest(self) -> str:
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _replies(connection: AbstractConnection, count: int) -> list[Any]:
+    """That many replies, errors among them; AnswerLost for all that did not come."""
+    replies: list[Any] = []
+    while len(replies) < count:
+        try:
+            replies.append(connection.read_response(disconnect_on_error=False))
+        except (ResponseError, BusyLoadingError) as error:  # a reply like any other, and the next one follows
+            replies.append(error)
+        except (RedisError, OSError) as error:
+            connection.disconnect()
+            replies += [AnswerLost(str(error))] * (count - len(replies))
+    return replies
+
+
+def _refused_whole(reply: Any) -> bool:
+    by_word = isinstance(reply, ResponseError) and str(reply).startswith(REFUSED_WHOLE_WORDS)
+    return by_word or isinstance(reply, REFUSED_WHOLE)

@@ -13,18 +13,14 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from inventory import _keys, doorbell
+from inventory._commit import SCRIPT_WISHES, commit
 from inventory._connection import asking_redis, stock_redis
 from inventory._persistence import end_held
-from inventory._scripts import Script
 from inventory.models import Effect, Reservation, Stock
-from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome, Standing, Wish
+from inventory.outcomes import Answer, Standing, Wish
 
-#: Wishes one script call takes; more would keep Redis from everybody else for over a millisecond.
-BATCH_WISHES = 128
 #: Holds that one sweep ends in one transaction: short locks, and little to redo after a crash.
 SWEEP_HOLDS = 500
-
-_reserve = Script("reserve.lua")
 
 #: Told which reservations have just ended, inside the transaction that ends them.
 Ended = Callable[[list[str]], None]
@@ -33,45 +29,15 @@ Ended = Callable[[list[str]], None]
 def reserve(offer_id: int, wishes: list[Wish]) -> list[Answer]:
     """Hold units for each wish, all or none of its units, exactly once for each reservation id.
 
-    Answers one Answer for each wish, in order. Never raises for a Redis that is away: the outcome is UNAVAILABLE when
-    nothing was sent, and UNKNOWN when it was sent and no answer came, also to a second try with the same ids.
+    Answers one Answer for each wish, in order; no wishes, no trip. Wishes of all threads that wait at the same moment
+    share a trip. Never raises for a Redis that is away: the outcome is UNAVAILABLE when it did nothing, BUSY when the
+    wish had to wait too long or behind too many and was not sent, and UNKNOWN when it was sent and no answer came in
+    time, also to a second try with the same ids. Raises ResponseError when the script broke on the offer's data.
     """
     answers: list[Answer] = []
-    for start in range(0, len(wishes), BATCH_WISHES):
-        answers += _reserve_batch(offer_id, wishes[start : start + BATCH_WISHES])
+    for start in range(0, len(wishes), SCRIPT_WISHES):
+        answers += commit(offer_id, wishes[start : start + SCRIPT_WISHES])
     return answers
-
-
-def _reserve_batch(offer_id: int, wishes: list[Wish]) -> list[Answer]:
-    arguments: list[int | str] = [settings.EVENTS_WAITING_MAXIMUM]
-    for wish in wishes:
-        arguments += [wish.reservation_id, wish.buyer_id, wish.units]
-
-    try:
-        ring, epoch, at_ms, *words = _ask_twice(offer_id, arguments)
-    except InventoryUnavailable:
-        return [Answer(wish.reservation_id, Outcome.UNAVAILABLE) for wish in wishes]
-    except AnswerLost:
-        return [Answer(wish.reservation_id, Outcome.UNKNOWN) for wish in wishes]
-
-    if ring:
-        doorbell.ring(doorbell.DRAIN)
-    return [
-        Answer(wish.reservation_id, Outcome(word), int(epoch), int(at_ms))
-        for wish, word in zip(wishes, words, strict=True)
-    ]
-
-
-def _ask_twice(offer_id: int, arguments: list[int | str]) -> list[str]:
-    """Call the script; when its answer is lost, once more: the ids make the second call find what the first one did."""
-    keys = _keys.all_of(offer_id)
-    try:
-        return _reserve(keys, arguments)  # type: ignore[no-any-return]
-    except AnswerLost as lost:
-        try:
-            return _reserve(keys, arguments)  # type: ignore[no-any-return]
-        except InventoryUnavailable:
-            raise lost from None  # nothing was sent now, but the first call may have been carried out
 
 
 def look_up(offer_id: int, reservation_id: str) -> Standing | None:

@@ -1,6 +1,7 @@
 """`manage.py up` as a newcomer runs it: own state folder, a free port, and nothing left afterwards."""
 
 import fcntl
+import json
 import os
 import re
 import signal
@@ -60,7 +61,15 @@ class RunningShop:
         found = re.search(r"shop +(http://\S+?)/?\s", self.output)
         assert found, self.output
         self.url = found[1]
-        self.pids |= set(map(int, re.findall(r'"pid": (\d+)', (self.state / "up.json").read_text())))
+        self.note_pids()
+
+    def note_pids(self) -> None:
+        """Remember who runs now, for `left_over`."""
+        self.pids |= {entry["pid"] for entry in self.book()}
+
+    def book(self) -> list[dict[str, Any]]:
+        """What the supervisor has written down of its processes."""
+        return list(json.loads((self.state / "up.json").read_text()))
 
     @property
     def output(self) -> str:
