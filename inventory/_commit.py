@@ -5,17 +5,15 @@ hundred. So whoever finds no trip on its way makes one, and who comes meanwhile 
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from redis.connection import AbstractConnection
 
 from inventory import _keys, doorbell
-from inventory._connection import fresh, pooled, stock_redis
+from inventory._connection import Connection, fresh, pooled, stock_redis
 from inventory._scripts import Call, Script
 from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome, Wish
 from resilience.batching import AnswerLate, Batcher, NotSent
@@ -28,17 +26,17 @@ TRIP_CALLERS = 256
 QUEUE_CALLERS = 1_024
 #: Seconds after which a buyer hears something, whatever Redis does.
 HEARD_SECONDS = 0.3
-#: Seconds a second try has for each of its steps at least, when the first has used up all of a buyer's time.
+#: Seconds a second try has at least for each of its steps, when the first has used up all of a buyer's time.
 SECOND_TRY_SECONDS = 0.05
 
-#: Wishes for one offer, by one caller.
+#: Wishes of one caller for one offer.
 Request = tuple[int, Sequence[Wish]]
 
 _reserve = Script("reserve.lua")
 
 
 def commit(offer_id: int, wishes: Sequence[Wish]) -> list[Answer]:
-    """An Answer for each wish, in order, within HEARD_SECONDS or little more.
+    """An Answer for each of up to SCRIPT_WISHES wishes, in order, within HEARD_SECONDS or little more.
 
     Raises ResponseError when the script itself broke; that strikes only those whose wishes it carried.
     """
@@ -54,34 +52,51 @@ def _all(wishes: Sequence[Wish], outcome: Outcome) -> list[Answer]:
     return [Answer(wish.reservation_id, outcome) for wish in wishes]
 
 
+@dataclass(slots=True)
+class _Load:
+    """What one script call carries: wishes for one offer, and the places of the requests that they come from."""
+
+    offer_id: int
+    wishes: list[Wish] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
+
+
 def _send(requests: Sequence[Request]) -> list[list[Answer] | Exception]:
-    """Make the trip: one script call for each offer and each SCRIPT_WISHES of its wishes."""
-    calls = list(_script_calls(requests))
-    replies = _ask_twice(calls)
+    """Make the trip: a result for each request, in order."""
+    loads = _loads(requests)
+    replies = _ask_twice(loads)
     if any(isinstance(reply, list) and reply[0] for reply in replies):
         doorbell.ring(doorbell.DRAIN)
 
-    answers: dict[int, list[Answer | Exception]] = defaultdict(list)
-    for (offer_id, wishes), reply in zip(calls, replies, strict=True):
-        answers[offer_id] += _answers(wishes, reply)
-    in_turn = {offer_id: iter(its_answers) for offer_id, its_answers in answers.items()}
-    return [_share(in_turn[offer_id], len(wishes)) for offer_id, wishes in requests]
+    results: dict[int, list[Answer] | Exception] = {}
+    for load, reply in zip(loads, replies, strict=True):
+        answers, start = _answers(load.wishes, reply), 0
+        for at in load.requests:
+            end = start + len(requests[at][1])
+            results[at] = answers[start:end] if isinstance(answers, list) else answers
+            start = end
+    return [results[at] for at in range(len(requests))]
 
 
-def _script_calls(requests: Sequence[Request]) -> Iterator[Request]:
-    wanted: dict[int, list[Wish]] = defaultdict(list)
-    for offer_id, wishes in requests:
-        wanted[offer_id] += wishes
-    for offer_id, wishes in wanted.items():
-        for start in range(0, len(wishes), SCRIPT_WISHES):
-            yield offer_id, wishes[start : start + SCRIPT_WISHES]
+def _loads(requests: Sequence[Request]) -> list[_Load]:
+    """As few script calls as carry all wishes; those of one request stay together."""
+    loads: list[_Load] = []
+    filling: dict[int, _Load] = {}
+    for at, (offer_id, wishes) in enumerate(requests):
+        load = filling.get(offer_id)
+        if load is None or len(load.wishes) + len(wishes) > SCRIPT_WISHES:
+            load = filling[offer_id] = _Load(offer_id)
+            loads.append(load)
+        load.wishes += wishes
+        load.requests.append(at)
+    return loads
 
 
-def _ask_twice(calls: Sequence[Request]) -> list[list[Any] | Exception]:
+def _ask_twice(loads: Sequence[_Load]) -> list[Any]:
     """What became of each script call. Those whose answers are lost go once more, in what is left of a buyer's time:
     the reservation ids make the second call find what the first one did."""
     started = time.monotonic()
-    scripts = [(_keys.all_of(offer_id), _arguments(wishes)) for offer_id, wishes in calls]
+    scripts = [(_keys.of_reserve(load.offer_id), _arguments(load.wishes)) for load in loads]
     replies = _ask(scripts, pooled(stock_redis()))
 
     lost = [at for at, reply in enumerate(replies) if isinstance(reply, AnswerLost)]
@@ -97,18 +112,19 @@ def _ask_twice(calls: Sequence[Request]) -> list[list[Any] | Exception]:
 def _arguments(wishes: Sequence[Wish]) -> list[int | str]:
     arguments: list[int | str] = [settings.EVENTS_WAITING_MAXIMUM]
     for wish in wishes:
-        arguments += [wish.reservation_id, wish.buyer_id, wish.units]
+        arguments += [wish.reservation_id, wish.buyer_id, wish.units, wish.reason]
     return arguments
 
 
-def _ask(scripts: Sequence[Call], connecting: AbstractContextManager[AbstractConnection]) -> list[Any]:
+def _ask(scripts: Sequence[Call], connecting: AbstractContextManager[Connection]) -> list[Any]:
     try:
         return _reserve.run_each(scripts, connecting)
     except InventoryUnavailable as error:
         return [error] * len(scripts)
 
 
-def _answers(wishes: Sequence[Wish], reply: list[Any] | Exception) -> Sequence[Answer | Exception]:
+def _answers(wishes: Sequence[Wish], reply: Any) -> list[Answer] | Exception:
+    """An Answer for each wish, or what the script broke with."""
     match reply:
         case [_, epoch, at_ms, *words]:
             return [
@@ -119,18 +135,10 @@ def _answers(wishes: Sequence[Wish], reply: list[Any] | Exception) -> Sequence[A
             return _all(wishes, Outcome.UNAVAILABLE)
         case AnswerLost():
             return _all(wishes, Outcome.UNKNOWN)
-        case broken:
-            return [broken] * len(wishes)
-
-
-def _share(answers: Iterator[Answer | Exception], count: int) -> list[Answer] | Exception:
-    """The next answers are one caller's, who hears of the first that broke instead."""
-    mine: list[Answer] = []
-    for answer in islice(answers, count):
-        if isinstance(answer, Exception):
-            return answer
-        mine.append(answer)
-    return mine
+        case Exception() as broken:
+            return broken
+        case strange:
+            raise TypeError(f"reserve.lua returned {strange!r}")
 
 
 #: Of this process. Its counters are for the metrics.

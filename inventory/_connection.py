@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from inventory.outcomes import InventoryUnavailable
+
+#: redis-py's, whose methods carry no types.
+Connection = Any
 
 #: Connections of one process: more than its request threads would only queue in Redis.
 CONNECTIONS_MAXIMUM = 64
@@ -45,7 +48,7 @@ def stock_redis() -> redis.Redis:
 
 
 @contextmanager
-def pooled(client: redis.Redis) -> Iterator[AbstractConnection]:
+def pooled(client: redis.Redis) -> Iterator[Connection]:
     """A connection of the client's pool, back in it afterwards. Raises InventoryUnavailable when there is none."""
     pool = client.connection_pool
     with asking_redis():
@@ -53,14 +56,14 @@ def pooled(client: redis.Redis) -> Iterator[AbstractConnection]:
     try:
         yield connection
     except BaseException:
-        connection.disconnect()  # an answer may still be on its way to whoever takes this connection next
+        connection.disconnect()  # type: ignore[no-untyped-call]  # an answer may still be on its way to whoever takes this connection next
         raise
     finally:
         pool.release(connection)
 
 
 @contextmanager
-def fresh(client: redis.Redis, seconds: float) -> Iterator[AbstractConnection]:
+def fresh(client: redis.Redis, seconds: float) -> Iterator[Connection]:
     """A connection like those of the client's pool that nobody used before, and nobody will use again.
 
     Each of its steps may take so many seconds. Raises InventoryUnavailable when it cannot be made.

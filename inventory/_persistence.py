@@ -1,4 +1,7 @@
-"""The statements that Django's ORM cannot say: many rows in one round trip, and the rows that were really changed."""
+"""The statements that Django's ORM cannot say: many rows in one round trip, and the rows that were really changed.
+
+Everybody locks in the same order: reservations, then the units of buyers (by buyer), then the stock.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,44 +20,121 @@ class HeldEvent:
     buyer_id: int
     units: int
     epoch: int
+    reason: str = ""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the stream has it: (ms, sequence)."""
+        at_ms, _, seq = self.stream_id.partition("-")
+        return int(at_ms), int(seq)
 
     @property
     def at_ms(self) -> int:
-        return int(self.stream_id.partition("-")[0])
+        return self.position[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Units of one reservation that were recorded or ended."""
+
+    reservation_id: str
+    offer_id: int
+    buyer_id: int
+    units: int
 
 
 _INSERT = """
     INSERT INTO inventory_reservation (
-        id, stock_id, buyer_id, units, state, reserved_at, placed_at, expires_at, ended_at)
-    SELECT id, %s, buyer_id, units, %s, to_timestamp(at_ms / 1000.0), now(),
+        id, stock_id, buyer_id, units, reason, state, reserved_at, placed_at, expires_at, ended_at)
+    SELECT id, %s, buyer_id, units, reason, %s, to_timestamp(at_ms / 1000.0), now(),
            now() + (SELECT hold_seconds FROM inventory_stock WHERE id = %s) * interval '1 second',
            CASE WHEN %s = 'held' THEN NULL ELSE now() END
-      FROM unnest(%s::text[], %s::bigint[], %s::int[], %s::bigint[]) AS event (id, buyer_id, units, at_ms)
+      FROM unnest(%s::text[], %s::bigint[], %s::int[], %s::text[], %s::bigint[])
+           AS event (id, buyer_id, units, reason, at_ms)
      ORDER BY id
         ON CONFLICT (id) DO NOTHING
- RETURNING id, units
+ RETURNING id, stock_id, buyer_id, units
+"""
+
+_ADD_TO_BUYERS = """
+    INSERT INTO inventory_buyerunits AS row (stock_id, buyer_id, units, unit_limit)
+    SELECT %s, buyer_id, sum(units), (SELECT unit_limit FROM inventory_stock WHERE id = %s)
+      FROM unnest(%s::bigint[], %s::int[]) AS had (buyer_id, units)
+     GROUP BY buyer_id ORDER BY buyer_id
+        ON CONFLICT (stock_id, buyer_id) DO UPDATE SET units = row.units + excluded.units
+"""
+
+_TAKE_FROM_BUYERS = """
+    WITH gone AS (
+        SELECT buyer_id, sum(units) AS units FROM unnest(%s::bigint[], %s::int[]) AS had (buyer_id, units)
+         GROUP BY buyer_id
+    ), locked AS (
+        SELECT row.id, gone.units FROM inventory_buyerunits row JOIN gone USING (buyer_id)
+         WHERE row.stock_id = %s ORDER BY row.buyer_id FOR UPDATE OF row
+    )
+    UPDATE inventory_buyerunits row SET units = row.units - locked.units FROM locked WHERE row.id = locked.id
+"""
+
+_ADD_TO_STOCK = """
+    UPDATE inventory_stock SET held = held + %s,
+           high_water_ms = CASE WHEN (high_water_ms, high_water_seq) < (%s, %s) THEN %s ELSE high_water_ms END,
+           high_water_seq = CASE WHEN (high_water_ms, high_water_seq) < (%s, %s) THEN %s ELSE high_water_seq END
+     WHERE id = %s AND (epoch = %s OR %s)
 """
 
 _END = """
     UPDATE inventory_reservation SET state = %s, ended_at = now()
      WHERE id = ANY(%s) AND state = 'held'
- RETURNING id, stock_id, units
+ RETURNING id, stock_id, buyer_id, units
 """
 
 
-def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reservation.State) -> list[tuple[str, int]]:
-    """Insert what is not there yet, in the order of ids; answers (id, units) of the rows really inserted."""
-    columns = ([e.reservation_id for e in events], [e.buyer_id for e in events], [e.units for e in events])
-    times = [e.at_ms for e in events]
+def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reservation.State) -> list[Moved]:
+    """Insert what is not there yet, in the order of ids; answers the rows really inserted."""
+    columns = (
+        [event.reservation_id for event in events],
+        [event.buyer_id for event in events],
+        [event.units for event in events],
+        [event.reason for event in events],
+        [event.at_ms for event in events],
+    )
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [offer_id, state, offer_id, state, *columns, times])
-        return list(cursor.fetchall())
+        cursor.execute(_INSERT, [offer_id, state, offer_id, state, *columns])
+        return [Moved(*row) for row in cursor.fetchall()]
 
 
-def end_held(reservation_ids: Sequence[str], state: Reservation.State) -> list[tuple[str, int, int]]:
-    """The arbiter: held -> state for those that are still held; answers (id, offer id, units) of these."""
+def add_to_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
+    """Raises IntegrityError when somebody would have more than the limit."""
+    if moved:
+        with connection.cursor() as cursor:
+            cursor.execute(_ADD_TO_BUYERS, [offer_id, offer_id, *_buyers_and_units(moved)])
+
+
+def take_from_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
+    if moved:
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE_FROM_BUYERS, [*_buyers_and_units(moved), offer_id])
+
+
+def _buyers_and_units(moved: Sequence[Moved]) -> tuple[list[int], list[int]]:
+    return [row.buyer_id for row in moved], [row.units for row in moved]
+
+
+def add_to_stock(offer_id: int, units: int, up_to: tuple[int, int], epoch: int, *, any_epoch: bool) -> bool:
+    """Count units as held and the stream as written down up to a position; False when the offer has another epoch.
+
+    Raises IntegrityError when there are not so many units.
+    """
+    position = [*up_to, up_to[0], *up_to, up_to[1]]
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_TO_STOCK, [units, *position, offer_id, epoch, any_epoch])
+        return bool(cursor.rowcount == 1)
+
+
+def end_held(reservation_ids: Sequence[str], state: Reservation.State) -> list[Moved]:
+    """The arbiter: held -> state for those that are still held; answers these, by id."""
     if not reservation_ids:
         return []
     with connection.cursor() as cursor:
         cursor.execute(_END, [state, list(reservation_ids)])
-        return sorted(cursor.fetchall())
+        return sorted((Moved(*row) for row in cursor.fetchall()), key=lambda moved: moved.reservation_id)

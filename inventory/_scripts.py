@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.connection import AbstractConnection
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
@@ -19,7 +18,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from inventory._connection import pooled, stock_redis
+from inventory._connection import Connection, pooled, stock_redis
 from inventory.outcomes import AnswerLost, InventoryUnavailable
 
 #: Answers of a server that did nothing: full, a replica, still reading its file, or twice without the script.
@@ -57,7 +56,7 @@ class Script:
             raise reply
         return reply
 
-    def run_each(self, calls: Sequence[Call], connecting: AbstractContextManager[AbstractConnection]) -> list[Any]:
+    def run_each(self, calls: Sequence[Call], connecting: AbstractContextManager[Connection]) -> list[Any]:
         """Run it once for each call, all in one round trip: a reply for each, in order, and no trip for no calls.
 
         A reply is what the script returned or the exception that became of this call alone: InventoryUnavailable when
@@ -80,7 +79,7 @@ class Script:
                     replies[at] = reply
         return [InventoryUnavailable(str(reply)) if _refused_whole(reply) else reply for reply in replies]
 
-    def _run(self, connection: AbstractConnection, calls: Sequence[Call], *before: tuple[str, ...]) -> list[Any]:
+    def _run(self, connection: Connection, calls: Sequence[Call], *before: tuple[str, ...]) -> list[Any]:
         commands = [*before, *(("EVALSHA", self._digest, len(keys), *keys, *args) for keys, args in calls)]
         try:
             connection.send_packed_command(connection.pack_commands(commands))
@@ -93,7 +92,7 @@ class Script:
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def _replies(connection: AbstractConnection, count: int) -> list[Any]:
+def _replies(connection: Connection, count: int) -> list[Any]:
     """That many replies, errors among them; AnswerLost for all that did not come."""
     replies: list[Any] = []
     while len(replies) < count:

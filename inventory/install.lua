@@ -18,7 +18,8 @@ if not present and make ~= 'MAKE' then return 'MISSING' end
 
 if not present then
     redis.pcall('XGROUP', 'CREATE', KEYS[2], 'record', '0', 'MKSTREAM')  -- may be there when only the counters were lost
-    redis.call('HSET', KEYS[1], 'quantity', quantity, 'available', quantity, 'held', 0, 'sold', 0, 'epoch', epoch)
+    redis.call('HSET', KEYS[1], 'quantity', quantity, 'available', quantity, 'held', 0, 'sold', 0, 'epoch', epoch,
+               'taken', 0, 'waiting', 0)
 end
 redis.call('HSET', KEYS[1], 'limit', limit, 'state', state, 'opens_at_ms', opens_at_ms, 'closes_at_ms', closes_at_ms)
 return present and 'UPDATED' or 'INSTALLED'

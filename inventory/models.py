@@ -21,6 +21,16 @@ class Stock(models.Model):
     epoch = models.PositiveIntegerField(default=1)
     archived = models.BooleanField(default=False)
 
+    # What Redis was last told, so that a Redis that lost it can be told again: empty until the first time.
+    shelf_state = models.CharField(max_length=6, blank=True)
+    opens_at_ms = models.BigIntegerField(default=0)
+    closes_at_ms = models.BigIntegerField(default=0)
+    #: The last event that was written down: a Redis whose stream ends before it has gone back in time.
+    high_water_ms = models.BigIntegerField(default=0)
+    high_water_seq = models.BigIntegerField(default=0)
+    #: Set while Redis has lost data and receipts are taken; nothing is sold meanwhile.
+    recovering_until = models.DateTimeField(null=True)
+
     class Meta:
         verbose_name = _("stock")
         verbose_name_plural = _("stock")
@@ -28,6 +38,9 @@ class Stock(models.Model):
             models.CheckConstraint(condition=Q(quantity__gte=F("held") + F("sold")), name="never_oversold"),
             models.CheckConstraint(condition=Q(unit_limit__gte=1), name="limit_is_a_unit_or_more"),
             models.CheckConstraint(condition=Q(hold_seconds__gte=1), name="hold_is_a_second_or_more"),
+            models.CheckConstraint(
+                condition=Q(shelf_state__in=["", "open", "paused", "closed"]), name="shelf_state_is_known"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -52,6 +65,7 @@ class Reservation(models.Model):
     stock = models.ForeignKey(Stock, models.PROTECT, related_name="reservations")
     buyer_id = models.BigIntegerField()
     units = models.PositiveIntegerField()
+    reason = models.CharField(max_length=8, blank=True, help_text=_("late: for money that came after its hold ended"))
     state = models.CharField(max_length=10, choices=State, default=State.HELD)
     reserved_at = models.DateTimeField(help_text=_("by the clock of Redis"))
     placed_at = models.DateTimeField(db_default=Now())
@@ -79,6 +93,83 @@ class Reservation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id} ({self.state})"
+
+
+class BuyerUnits(models.Model):
+    """Units a buyer holds and owns of an offer: the second arbiter of the limit, whatever became of Redis."""
+
+    stock = models.ForeignKey(Stock, models.CASCADE, related_name="buyers")
+    buyer_id = models.BigIntegerField()
+    units = models.PositiveIntegerField()
+    unit_limit = models.PositiveIntegerField()
+
+    class Meta:
+        verbose_name = _("units of a buyer")
+        verbose_name_plural = _("units of buyers")
+        constraints = [
+            models.UniqueConstraint(fields=["stock", "buyer_id"], name="one_row_a_buyer"),
+            models.CheckConstraint(condition=Q(units__lte=F("unit_limit")), name="no_buyer_over_the_limit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"buyer {self.buyer_id}: {self.units} of {self.unit_limit}"
+
+
+class StockChange(models.Model):
+    """One line of the ledger: units that came or went otherwise than by selling. The quantity is their sum.
+
+    Up, PostgreSQL counts first; down, Redis gives up first what is still free there, which may be less than asked.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("under way")
+        DONE = "done", _("done")
+
+    id = models.UUIDField(primary_key=True)
+    stock = models.ForeignKey(Stock, models.PROTECT, related_name="changes")
+    asked = models.IntegerField(_("units asked for"))
+    moved = models.IntegerField(_("units moved"), null=True)
+    reason = models.CharField(_("reason"), max_length=200)
+    by = models.CharField(_("by"), max_length=150)
+    state = models.CharField(max_length=7, choices=State, default=State.PENDING)
+    epoch = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("stock change")
+        verbose_name_plural = _("stock changes")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=~Q(asked=0), name="a_change_changes_something"),
+            models.CheckConstraint(
+                condition=Q(state="pending", moved=None) | Q(state="done", moved__isnull=False),
+                name="a_done_change_says_what_moved",
+            ),
+        ]
+        indexes = [models.Index(fields=["stock"], condition=Q(state="pending"), name="changes_under_way")]
+
+    def __str__(self) -> str:
+        return f"{self.asked:+d} ({self.reason})"
+
+
+class Claim(models.Model):
+    """A receipt that was shown for a hold which neither store knows: proof that Redis lost it."""
+
+    reservation_id = models.CharField(primary_key=True, max_length=48)
+    stock = models.ForeignKey(Stock, models.CASCADE, related_name="claims")
+    buyer_id = models.BigIntegerField()
+    units = models.PositiveIntegerField()
+    epoch = models.PositiveIntegerField()
+    reserved_at_ms = models.BigIntegerField()
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("claim")
+        verbose_name_plural = _("claims")
+        indexes = [models.Index(fields=["stock"], condition=Q(settled_at=None), name="claims_to_settle")]
+
+    def __str__(self) -> str:
+        return self.reservation_id
 
 
 class Effect(models.Model):
@@ -121,6 +212,7 @@ class DeadEntry(models.Model):
     payload = models.JSONField()
     error = models.TextField()
     created_at = models.DateTimeField(db_default=Now())
+    resolution = models.CharField(max_length=8, blank=True, help_text=_("replayed or voided, by a person"))
 
     class Meta:
         verbose_name = _("dead event")

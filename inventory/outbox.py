@@ -1,8 +1,8 @@
 """Writing down in PostgreSQL what Redis let happen: the drain of the events stream.
 
-For each batch, in this order: one transaction inserts reservations and orders and moves the stock's counters; then the
-statuses go where the polls read them; then the batch is acknowledged. A crash between any two steps repeats the batch,
-and a repeated batch inserts nothing, moves nothing and writes the same statuses again.
+For each batch, in this order: one transaction inserts reservations and orders and moves the counters; then the statuses
+go where the polls read them; then the batch is acknowledged. A crash between any two steps repeats the batch, and a
+repeated batch inserts nothing, moves nothing and writes the same statuses again.
 """
 
 import os
@@ -12,25 +12,39 @@ from typing import Any
 
 from billiard.process import current_process  # Celery's pool numbers the processes that it forks
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, transaction
 from redis import Redis
 
 from inventory import _keys
 from inventory._connection import asking_redis, stock_redis
-from inventory._persistence import HeldEvent, insert_reservations
+from inventory._persistence import HeldEvent, Moved, add_to_buyers, add_to_stock, insert_reservations
 from inventory._scripts import Script
 from inventory.models import DeadEntry, Effect, Reservation, Stock
+from inventory.outcomes import AnswerLost, InventoryUnavailable
 from inventory.reservations import tell_redis
+from resilience import failpoint
 
 #: Events a worker claims at once: 500 keeps one INSERT near 6 ms and leaves little to redo after a crash.
 BATCH_EVENTS = 500
 
 _record = Script("record.lua")
+_acknowledge = Script("acknowledge.lua")
+_trim = Script("trim.lua")
 
 #: Makes the orders of held reservations that have none yet, inside the drain's transaction; answers
 #: reservation id -> order number for each reservation it was given.
 PlaceOrders = Callable[[Sequence[Reservation]], dict[str, str]]
+
+Entry = tuple[str, dict[str, str]]
+
+
+class OtherEpoch(Exception):
+    """The events belong to another filling of Redis than the one that PostgreSQL counts on: only a recovery may read
+    them."""
+
+
+#: Faults of the world around us. No event is to blame for one, and none is given up because of one.
+AWAY = (OperationalError, InterfaceError, InternalError, InventoryUnavailable, AnswerLost, OtherEpoch)
 
 
 def consumer_name() -> str:
@@ -40,8 +54,8 @@ def consumer_name() -> str:
 
 
 def drain_all(place_orders: PlaceOrders) -> int:
-    """Record the waiting events of every offer that is not archived; answers how many events."""
-    offers = list(Stock.objects.filter(archived=False).values_list("pk", flat=True))
+    """Record the waiting events of every offer on the shelf; answers how many events."""
+    offers = list(Stock.objects.filter(archived=False, recovering_until=None).values_list("pk", flat=True))
     return sum(drain(offer_id, place_orders) for offer_id, waiting in waiting_events(offers).items() if waiting)
 
 
@@ -51,34 +65,35 @@ def waiting_events(offer_ids: Sequence[int]) -> dict[int, int]:
         return {}
     pipeline = stock_redis().pipeline(transaction=False)
     for offer_id in offer_ids:
-        pipeline.xlen(_keys.events(offer_id))
+        pipeline.hget(_keys.units(offer_id), "waiting")
     with asking_redis():
-        return dict(zip(offer_ids, pipeline.execute(), strict=True))
+        counts = pipeline.execute()
+    return {offer_id: max(0, int(count or 0)) for offer_id, count in zip(offer_ids, counts, strict=True)}
 
 
-def drain(offer_id: int, place_orders: PlaceOrders, *, consumer: str | None = None) -> int:
+def drain(offer_id: int, place_orders: PlaceOrders, *, consumer: str | None = None, recovering: bool = False) -> int:
     """Record the waiting events of one offer; answers how many. Safe to run in parallel and to kill at any step.
 
-    Raises InventoryUnavailable or django.db.OperationalError when a side is away; what is not acknowledged comes again.
+    `recovering` also takes events of other epochs, and at once what other consumers had begun. Raises
+    InventoryUnavailable or django.db.OperationalError when a side is away, and OtherEpoch; what was not acknowledged
+    comes again.
     """
     consumer = consumer or consumer_name()
     recorded = 0
     with asking_redis():
-        while batch := _next_batch(offer_id, consumer):
-            _record_batch(offer_id, batch, place_orders)
+        while batch := _next_batch(offer_id, consumer, 0 if recovering else settings.CLAIM_AFTER_SECONDS * 1000):
+            failpoint.hit("drain.read")
+            _record_batch(offer_id, batch, place_orders, any_epoch=recovering)
             recorded += len(batch)
     return recorded
 
 
-Entry = tuple[str, dict[str, str]]
-
-
-def _next_batch(offer_id: int, consumer: str) -> list[Entry]:
+def _next_batch(offer_id: int, consumer: str, claim_after_ms: int) -> list[Entry]:
     """What this consumer had before it died, else what the dead have left, else what is new."""
     client, stream = stock_redis(), _keys.events(offer_id)
     return (
         _read(client, stream, consumer, "0")
-        or _claim_from_the_dead(client, stream, consumer)
+        or _claim_from_the_dead(client, stream, consumer, claim_after_ms)
         or _read(client, stream, consumer, ">")
     )
 
@@ -90,17 +105,19 @@ def _read(client: Redis, stream: str, consumer: str, since: str) -> list[Entry]:
     return [entry for _, entries in answer or [] for entry in entries]
 
 
-def _claim_from_the_dead(client: Redis, stream: str, consumer: str) -> list[Entry]:
-    idle_ms = settings.CLAIM_AFTER_SECONDS * 1000
-    answer: Any = client.xautoclaim(stream, _keys.GROUP, consumer, idle_ms, count=BATCH_EVENTS)
+def _claim_from_the_dead(client: Redis, stream: str, consumer: str, claim_after_ms: int) -> list[Entry]:
+    answer: Any = client.xautoclaim(stream, _keys.GROUP, consumer, claim_after_ms, count=BATCH_EVENTS)
     return list(answer[1])
 
 
-def _record_batch(offer_id: int, entries: list[Entry], place_orders: PlaceOrders) -> None:
+def _record_batch(offer_id: int, entries: list[Entry], place_orders: PlaceOrders, *, any_epoch: bool) -> None:
     events = _understood(offer_id, entries)
-    _commit(offer_id, events, place_orders)
+    commit(offer_id, events, place_orders, any_epoch=any_epoch)
+    failpoint.hit("drain.committed")
     _write_statuses(offer_id, [event.reservation_id for event in events], place_orders)
-    _acknowledge(offer_id, [stream_id for stream_id, _ in entries])
+    failpoint.hit("drain.told")
+    _acknowledge([_keys.units(offer_id), _keys.events(offer_id)], [stream_id for stream_id, _ in entries])
+    failpoint.hit("drain.acknowledged")
 
 
 def _understood(offer_id: int, entries: list[Entry]) -> list[HeldEvent]:
@@ -108,52 +125,93 @@ def _understood(offer_id: int, entries: list[Entry]) -> list[HeldEvent]:
     events = []
     for stream_id, fields in entries:
         try:
-            events.append(_event(offer_id, stream_id, fields or {}))
+            events.append(event_of(offer_id, stream_id, fields or {}))
         except (KeyError, ValueError, TypeError) as error:
-            DeadEntry.objects.get_or_create(
-                stock_id=offer_id,
-                stream_id=stream_id,
-                defaults={"payload": fields or {}, "error": repr(error)},
-            )
+            _bury(offer_id, stream_id, fields or {}, error)
     return events
 
 
-def _event(offer_id: int, stream_id: str, fields: dict[str, str]) -> HeldEvent:
+def event_of(offer_id: int, stream_id: str, fields: dict[str, str]) -> HeldEvent:
+    """The event that an entry spells. Raises KeyError or ValueError when it makes no sense."""
     if fields["type"] != "held":
         raise ValueError(f"no such type: {fields['type']}")
     if not fields["reservation"].startswith(f"{offer_id}-"):
         raise ValueError(f"a reservation of another offer: {fields['reservation']}")
     event = HeldEvent(
-        stream_id, fields["reservation"], int(fields["buyer"]), int(fields["units"]), int(fields["epoch"])
+        stream_id,
+        fields["reservation"],
+        int(fields["buyer"]),
+        int(fields["units"]),
+        int(fields["epoch"]),
+        fields.get("reason", ""),
     )
-    if event.units < 1 or event.buyer_id < 1 or len(event.reservation_id) > 48:
-        raise ValueError("units, buyer or reservation out of range")
+    if event.units < 1 or event.buyer_id < 1 or len(event.reservation_id) > 48 or event.reason not in ("", "late"):
+        raise ValueError("units, buyer, reservation or reason out of range")
     return event
 
 
-def _commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders) -> None:
-    """One transaction for all; when a constraint refuses it, one for each, so that only the offender is refused."""
+def _bury(offer_id: int, stream_id: str, payload: dict[str, str], error: Exception) -> None:
+    DeadEntry.objects.get_or_create(
+        stock_id=offer_id, stream_id=stream_id, defaults={"payload": payload, "error": repr(error)}
+    )
+
+
+def commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool) -> None:
+    """One transaction for all; when an event breaks it, two halves, until only the offenders are left."""
     try:
-        _insert(offer_id, events, place_orders)
-    except IntegrityError:
-        for event in events:
-            try:
-                _insert(offer_id, [event], place_orders)
-            except IntegrityError:
-                _refuse(offer_id, event)
+        record(offer_id, events, place_orders, any_epoch=any_epoch)
+    except AWAY:
+        raise
+    except Exception as error:
+        if len(events) > 1:
+            middle = len(events) // 2
+            commit(offer_id, events[:middle], place_orders, any_epoch=any_epoch)
+            commit(offer_id, events[middle:], place_orders, any_epoch=any_epoch)
+        elif isinstance(error, IntegrityError):
+            refuse(offer_id, events[0])
+        else:
+            _bury(offer_id, events[0].stream_id, payload_of(events[0]), error)
 
 
-def _insert(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders) -> None:
+def payload_of(event: HeldEvent) -> dict[str, str]:
+    """The fields of the entry that an event came from."""
+    return {
+        "type": "held",
+        "reservation": event.reservation_id,
+        "buyer": str(event.buyer_id),
+        "units": str(event.units),
+        "epoch": str(event.epoch),
+        "reason": event.reason,
+    }
+
+
+def record(offer_id: int, events: Sequence[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool = False) -> None:
+    """Insert what is new, with its orders, and count it, all or nothing. Safe to repeat.
+
+    Raises IntegrityError when PostgreSQL refuses an event, OtherEpoch when the offer has been rebuilt since.
+    """
     if not events:
         return
     with transaction.atomic():
         inserted = insert_reservations(offer_id, events, Reservation.State.HELD)
-        place_orders(list(Reservation.objects.filter(pk__in=[pk for pk, _ in inserted])))
-        # Last, because everybody who records this offer waits for this row. Only rows really inserted count.
-        Stock.objects.filter(pk=offer_id).update(held=F("held") + sum(units for _, units in inserted))
+        place_orders(list(Reservation.objects.filter(pk__in=[moved.reservation_id for moved in inserted])))
+        add_to_buyers(offer_id, inserted)
+        # The stock's row last, because everybody who records this offer waits for it.
+        _count(offer_id, events, inserted, any_epoch=any_epoch)
+        failpoint.hit("drain.uncommitted")
 
 
-def _refuse(offer_id: int, event: HeldEvent) -> None:
+def _count(offer_id: int, events: Sequence[HeldEvent], inserted: Sequence[Moved], *, any_epoch: bool) -> None:
+    epochs = {event.epoch for event in events}
+    up_to = max(event.position for event in events)
+    units = sum(moved.units for moved in inserted)
+    if (not any_epoch and len(epochs) > 1) or not add_to_stock(
+        offer_id, units, up_to, min(epochs), any_epoch=any_epoch
+    ):
+        raise OtherEpoch(f"offer {offer_id}: events of epochs {sorted(epochs)}")
+
+
+def refuse(offer_id: int, event: HeldEvent) -> None:
     """PostgreSQL would not have it: say so to its buyer, and put its units back on sale."""
     with transaction.atomic():
         if insert_reservations(offer_id, [event], Reservation.State.REFUSED):
@@ -172,9 +230,13 @@ def _write_statuses(offer_id: int, reservation_ids: list[str], place_orders: Pla
     _record([_keys.reservations(offer_id)], arguments)
 
 
-def _acknowledge(offer_id: int, stream_ids: list[str]) -> None:
-    """Committed, so the group is done with it, and the stream need not keep it."""
-    pipeline = stock_redis().pipeline(transaction=True)
-    pipeline.xack(_keys.events(offer_id), _keys.GROUP, *stream_ids)
-    pipeline.xdel(_keys.events(offer_id), *stream_ids)
-    pipeline.execute()
+def trim_all() -> int:
+    """Forget events of all offers that were committed EVENTS_KEPT_SECONDS ago; answers how many.
+
+    Raises InventoryUnavailable or AnswerLost when Redis is away.
+    """
+    kept_ms = settings.EVENTS_KEPT_SECONDS * 1000
+    offers = Stock.objects.filter(archived=False, recovering_until=None).exclude(shelf_state="")
+    with asking_redis():
+        streams = [_keys.events(pk) for pk in offers.values_list("pk", flat=True)]
+        return sum(_trim([stream], [kept_ms]) for stream in streams if stock_redis().exists(stream))

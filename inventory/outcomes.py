@@ -23,14 +23,23 @@ class Outcome(StrEnum):
     def yours(self) -> bool:
         return self in (Outcome.RESERVED, Outcome.REPEATED)
 
+    @property
+    def is_final(self) -> bool:
+        """False when the same wish may be answered otherwise in a moment."""
+        return self not in (Outcome.UNAVAILABLE, Outcome.UNKNOWN, Outcome.BUSY, Outcome.PAUSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One buyer's wish for units of an offer. The reservation's id comes from the ticket."""
+    """One buyer's wish for units of an offer. The reservation's id comes from the ticket.
+
+    reason: empty, or `late` for money that came after its hold had ended, which needs no open sale.
+    """
 
     reservation_id: str
     buyer_id: int
     units: int = 1
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from inventory import _keys, doorbell
 from inventory._commit import SCRIPT_WISHES, commit
 from inventory._connection import asking_redis, stock_redis
-from inventory._persistence import end_held
+from inventory._persistence import Moved, end_held, take_from_buyers
 from inventory.models import Effect, Reservation, Stock
 from inventory.outcomes import Answer, Standing, Wish
 
@@ -128,15 +128,17 @@ def _end(reservation_ids: list[str], state: Reservation.State, kind: Effect.Kind
     """End holds in one transaction: rows, counters, effects. Answers how many were still held."""
     with transaction.atomic():
         ended = end_held(reservation_ids, state)
-        for offer_id in sorted({offer_id for _, offer_id, _ in ended}):
-            mine = {pk: units for pk, its_offer_id, units in ended if its_offer_id == offer_id}
-            _move_units(offer_id, sum(mine.values()), sold=kind is Effect.Kind.CONFIRM)
-            tell_redis(offer_id, list(mine), kind)
+        for offer_id in sorted({moved.offer_id for moved in ended}):
+            _move_units(offer_id, [moved for moved in ended if moved.offer_id == offer_id], kind)
     return len(ended)
 
 
-def _move_units(offer_id: int, units: int, *, sold: bool) -> None:
+def _move_units(offer_id: int, ended: list[Moved], kind: Effect.Kind) -> None:
+    units, sold = sum(moved.units for moved in ended), kind is Effect.Kind.CONFIRM
+    if not sold:
+        take_from_buyers(offer_id, ended)
     Stock.objects.filter(pk=offer_id).update(held=F("held") - units, sold=F("sold") + (units if sold else 0))
+    tell_redis(offer_id, [moved.reservation_id for moved in ended], kind)
 
 
 def tell_redis(offer_id: int, reservation_ids: list[str], kind: Effect.Kind) -> None:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from inventory import reservations
+from inventory import recovery, reservations
 from inventory.models import Reservation
 from inventory.outcomes import InventoryUnavailable, Outcome, Standing, Wish
-from shop import receipts, tickets
+from shop import orders, receipts, tickets
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
 from shop.models import Order
@@ -92,7 +92,9 @@ def standing(reservation_id: str, buyer: Buyer, receipt: str | None) -> Standing
     except InventoryUnavailable as error:
         found, away = None, error
 
-    found = found or _recorded(reservation_id) or _proven(reservation_id, receipt)
+    if found and found.state in ("placed", "paid") and found.order is None:  # Redis was filled anew since
+        found = _recorded(reservation_id)
+    found = found or _recorded(reservation_id) or _proven(offer_id, reservation_id, receipt, claim=not away)
     if found is None and away:
         raise away
     return found if found and found.buyer_id == buyer.id else None
@@ -112,8 +114,12 @@ def _recorded(reservation_id: str) -> Standing | None:
     )
 
 
-def _proven(reservation_id: str, sealed: str | None) -> Standing | None:
+def _proven(offer_id: int, reservation_id: str, sealed: str | None, *, claim: bool) -> Standing | None:
+    """Held, by its receipt. When Redis answers and knows nothing of it, Redis has lost it: that is claimed at once."""
     receipt = receipts.read(sealed) if sealed else None
     if receipt is None or receipt.reservation_id != reservation_id:
         return None
-    return Standing(reservation_id, "held", receipt.buyer_id, receipt.units)
+    standing = Standing(reservation_id, "held", receipt.buyer_id, receipt.units)
+    if claim:
+        recovery.claim(offer_id, standing, receipt.epoch, receipt.at_ms, orders.place)
+    return standing

@@ -87,6 +87,10 @@ STOCK_REDIS_URL = env.text("STOCK_REDIS_URL")
 EVENTS_WAITING_MAXIMUM = env.whole("EVENTS_WAITING_MAXIMUM", 500_000, least=1)
 #: How long an event stays with a worker that gives no sign of life; longer than all database timeouts together.
 CLAIM_AFTER_SECONDS = env.whole("CLAIM_AFTER_SECONDS", 30, least=1)
+#: How long an event is kept after it was written down, to be read again when PostgreSQL itself lost its last commits.
+EVENTS_KEPT_SECONDS = env.whole("EVENTS_KEPT_SECONDS", 60)
+#: How long buyers may show their receipts, after Redis lost data, before the rest goes on sale again.
+CLAIM_WINDOW_SECONDS = env.whole("CLAIM_WINDOW_SECONDS", 60 if PRODUCTION else 5)
 #: How long a payment may come after its deadline and still find its hold.
 PAYMENT_GRACE_SECONDS = env.whole("PAYMENT_GRACE_SECONDS", 60 if PRODUCTION else 0)
 

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from inventory import effects, outbox, reservations
+from inventory import effects, outbox, recovery, reservations, stock
 from shop import orders, payments
 
 
@@ -22,6 +22,16 @@ def expire() -> int:
     while batch := reservations.expire_due(orders.expire):
         ended += batch
     return ended
+
+
+@shared_task(name="shop.watch")
+def watch() -> list[int]:
+    return recovery.watch(orders.place)
+
+
+@shared_task(name="shop.tidy")
+def tidy() -> int:
+    return outbox.trim_all() + stock.finish_changes()
 
 
 @shared_task(name="shop.refund")

@@ -46,14 +46,11 @@ class Flow:
     def count(self, request: bytes, portion: bytes) -> int:
         """How many requests with these bytes the portion completes."""
         text = self.begun.get(request, b"") + portion
-        after_last = text.rfind(request) + len(request) if request in text else 0
-        self.begun[request] = text[max(after_last, len(text) - len(request) + 1) :]
+        self.begun[request] = text[max(0, len(text) - len(request) + 1) :]
         return text.count(request)
 
     def arrive(self, portion: bytes, due: float) -> None:
-        """Keep bytes until they are due, and never before those that came earlier."""
-        if self.inside:
-            due = max(due, self.inside[-1][0])
+        """Keep bytes until they are due and those that came earlier have left."""
         self.inside.append((due, portion))
         self.held_bytes += len(portion)
 

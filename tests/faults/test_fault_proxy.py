@@ -262,9 +262,10 @@ def test_swallow(echo: Echo, proxy: FaultProxy, client: socket.socket) -> None:
 
 
 def test_a_client_that_gives_up_is_forgotten(proxy: FaultProxy, client: socket.socket) -> None:
-    """A connection that swallows ends when its client does."""
-    proxy.fault = Swallow()
-    client.sendall(b"buy")
+    """A connection that swallows ends when its client does, with or without a request."""
+    with connect(proxy.address):
+        proxy.fault = Swallow()
+        client.sendall(b"buy")
 
     client.close()
 
@@ -357,6 +358,17 @@ def test_the_seed_decides_the_jitter(echo: Echo) -> None:
     assert delays == same
     assert 0 <= min(delays) < max(delays) <= 0.020
     assert f"seed={chosen.seed}" in repr(chosen)
+
+
+def test_what_is_delayed_has_a_limit(proxy: FaultProxy, client: socket.socket) -> None:
+    """A client that sends more than a network holds must wait."""
+    proxy.fault = Latency(up_ms=24 * 3_600_000)
+
+    client.settimeout(IMPATIENT * 4)
+    with pytest.raises(TimeoutError):
+        client.sendall(b"x" * TOO_MUCH)
+
+    assert proxy.bytes_up < HELD_BYTES + TOO_MUCH // 4
 
 
 @pytest.mark.parametrize("direction", [UP, DOWN, BOTH])
@@ -504,6 +516,29 @@ def test_steps_count_from_the_one_before(proxy: FaultProxy) -> None:
         assert read_all(first) == b""
         with pytest.raises(ConnectionRefusedError):
             connect(proxy.address)
+
+
+def test_one_portion_may_reach_several_steps(proxy: FaultProxy, client: socket.socket) -> None:
+    """What the first step did not need counts for the second."""
+    proxy.script = [(At(2, UP), Latency(up_ms=1)), (At(2, UP), Trickle(1, interval_ms=1)), (At(2, UP), Swallow())]
+
+    assert ask(client, b"12345") == b"12345"
+
+    assert proxy.fault == Trickle(1, interval_ms=1)
+    assert proxy.script == [(At(2, UP), Swallow())]
+
+
+def test_who_was_struck_alone_is_healed_with_all(proxy: FaultProxy, client: socket.socket) -> None:
+    """A new fault of the proxy takes the place of a connection's own."""
+    proxy.script = [(At(1, UP), OnlyThere(Latency(up_ms=24 * 3_600_000)))]
+    client.sendall(b"first")
+    assert eventually(lambda: proxy.bytes_up == len(b"hellofirst"))
+    assert hears_nothing(client)
+
+    proxy.heal()
+
+    assert client.recv(100) == b"first"
+    assert ask(client, b"second") == b"second"
 
 
 def test_a_step_by_bytes_down(proxy: FaultProxy, client: socket.socket) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from inventory import _keys, effects, outbox, rebuild, reconciliation, reservations, stock
+from inventory import _keys, effects, outbox, reconciliation, recovery, reservations, stock
 from inventory.models import Effect, Reservation, Stock
 from inventory.outcomes import Outcome, Wish
 from inventory.stock import Shelf, ShelfLost
@@ -53,6 +53,17 @@ PLANTED = {
         8,
         lambda client, offer, ids: client.hset(_keys.reservations(offer.pk), ids[2], "placed:1:1"),
     ),
+    "a quantity that the ledger does not know": (
+        1,
+        lambda _c, offer, _i: Stock.objects.filter(pk=offer.pk).update(quantity=21),
+    ),
+    "a hold before the opening": (
+        3,
+        lambda _c, _o, ids: Reservation.objects.filter(pk=ids[1]).update(reserved_at="2020-01-01T00:00:00Z"),
+    ),
+    "a unit that was held and forgotten": (8, units(taken=5)),
+    "an event that nobody wrote down": (8, units(waiting=1)),
+    "an effect that nobody applied": (8, lambda _c, _o, _i: Effect.objects.update(applied_at=None)),
     "all of Redis lost": (8, lambda client, _o, _i: client.flushall()),
 }
 
@@ -98,7 +109,7 @@ def test_a_rebuild_sells_what_is_left_and_no_more(
     """Rebuilt from PostgreSQL: every status, limit and counter is back, and exactly the free units are on sale."""
     stock_redis.flushall()
 
-    rebuild.rebuild(offer.pk, shelf, orders.place)
+    recovery.rebuild(offer.pk, orders.place)
 
     assert findings(offer.pk) == []
     states = [reservations.look_up(offer.pk, pk).state for pk in sold]
@@ -114,7 +125,7 @@ def test_a_rebuild_records_what_survived_in_the_stream(offer: Offer, shelf: Shel
     wish = Wish(reservation_id(offer), buyer)
     reservations.reserve(offer.pk, [wish])
 
-    rebuild.rebuild(offer.pk, shelf, orders.place)
+    recovery.rebuild(offer.pk, orders.place)
 
     assert reservations.look_up(offer.pk, wish.reservation_id).state == "placed"
     assert findings(offer.pk) == []
@@ -123,7 +134,7 @@ def test_a_rebuild_records_what_survived_in_the_stream(offer: Offer, shelf: Shel
 def test_an_effect_of_before_the_rebuild_changes_nothing_after_it(offer: Offer, sold: list[str], shelf: Shelf) -> None:
     """The rebuilt Redis holds its result already; applied now it would count twice."""
     reservations.release(sold[1])
-    rebuild.rebuild(offer.pk, shelf, orders.place)
+    recovery.rebuild(offer.pk, orders.place)
 
     assert effects.apply_pending() == 1
 

@@ -21,9 +21,9 @@ def rid(offer: Offer) -> str:
     return f"{offer.pk}-{secrets.token_urlsafe(16)}"
 
 
-def ask(offer: Offer, *wishes: tuple[Any, Any, Any], most: Any = MANY) -> list[str]:
+def ask(offer: Offer, *wishes: tuple[Any, Any, Any], most: Any = MANY, reason: str = "") -> list[str]:
     """The words for some wishes, each a reservation id, a buyer and units."""
-    return reserve(_keys.all_of(offer.pk), [most, *(part for wish in wishes for part in wish)])[3:]
+    return reserve(_keys.of_reserve(offer.pk), [most, *(part for wish in wishes for part in (*wish, reason))])[3:]
 
 
 @pytest.fixture
@@ -53,11 +53,12 @@ def test_a_unit_is_held(offer: Offer, contents: Callable[[], dict[str, Any]]) ->
 
     found = contents()
     units = found[_keys.units(offer.pk)]
-    assert (units["available"], units["held"]) == ("19", "1")
+    assert (units["available"], units["held"], units["taken"], units["waiting"]) == ("19", "1", "1", "1")
     assert found[_keys.reservations(offer.pk)] == {reservation: "held:7:1"}
     assert found[_keys.buyers(offer.pk)] == {"7": f"1:{reservation}"}
     [(_, event)] = found[_keys.events(offer.pk)]
-    assert event == {"type": "held", "reservation": reservation, "buyer": "7", "units": "1", "epoch": "1"}
+    told = {"type": "held", "reservation": reservation, "buyer": "7", "units": "1", "epoch": "1", "reason": ""}
+    assert event == told
 
 
 def test_the_same_reservation_again_is_repeated(offer: Offer, contents: Callable[[], dict[str, Any]]) -> None:
@@ -102,6 +103,16 @@ def test_a_closed_door_changes_nothing(
 
     assert ask(offer, (rid(offer), 7, 1)) == [word]
     assert contents() == before
+
+
+@pytest.mark.parametrize("closed", [{"state": "closed"}, {"closes_at_ms": "1"}])
+def test_late_money_needs_no_open_sale(offer: Offer, stock_redis: redis.Redis, closed: dict[str, str]) -> None:
+    """Reason `late` reserves after the end, within stock and limit; a made-up reason is INVALID."""
+    stock_redis.hset(_keys.units(offer.pk), mapping=closed)
+
+    assert ask(offer, (rid(offer), 7, 1), reason="late") == ["RESERVED"]
+    assert ask(offer, (rid(offer), 7, 1), reason="late") == ["LIMIT_REACHED"]
+    assert ask(offer, (rid(offer), 8, 1), reason="early") == ["INVALID"]
 
 
 def test_a_full_stream_answers_busy(offer: Offer) -> None:
@@ -153,7 +164,9 @@ def test_buyers_that_are_no_number_are_invalid(offer: Offer, buyer: str) -> None
     assert ask(offer, (rid(offer), buyer, 1)) == ["INVALID"]
 
 
-@pytest.mark.parametrize("arguments", [[], [MANY], [MANY, "7-x", 1], ["nan", "7-x", 1, 1], [MANY, *["x"] * 3 * 129]])
+@pytest.mark.parametrize(
+    "arguments", [[], [MANY], [MANY, "7-x", 1, 1], ["nan", "7-x", 1, 1, ""], [MANY, *["x"] * 4 * 129]]
+)
 def test_wrong_arguments_are_an_error_of_the_caller(
     offer: Offer, contents: Callable[[], dict[str, Any]], arguments: list[Any]
 ) -> None:
@@ -161,7 +174,7 @@ def test_wrong_arguments_are_an_error_of_the_caller(
     before = contents()
 
     with pytest.raises(redis.ResponseError, match="BADARGS"):
-        reserve(_keys.all_of(offer.pk), arguments)
+        reserve(_keys.of_reserve(offer.pk), arguments)
     assert contents() == before
 
 
@@ -203,4 +216,4 @@ def test_a_forgotten_script_is_loaded_again(offer: Offer, stock_redis: redis.Red
 def test_a_script_is_called_with_the_keys_of_its_header(offer: Offer) -> None:
     """Another number of keys is refused before Redis sees it."""
     with pytest.raises(ValueError, match=r"reserve.lua takes 4 keys, not 3"):
-        reserve(_keys.all_of(offer.pk)[:3], [MANY, rid(offer), 7, 1])
+        reserve(_keys.of_reserve(offer.pk)[:3], [MANY, rid(offer), 7, 1, ""])

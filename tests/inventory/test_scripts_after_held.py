@@ -9,7 +9,7 @@ from inventory import _keys, effects, stock
 from inventory._scripts import Script
 from inventory.outcomes import Wish
 from inventory.reservations import reserve
-from inventory.stock import Shelf
+from inventory.stock import Shelf, ShelfLost
 from shop.models import Offer, Sale
 
 record = Script("record.lua")
@@ -114,11 +114,10 @@ def test_putting_on_the_shelf_again_keeps_the_counters(offer: Offer, held: str, 
     assert counters(offer) == (19, 1, 0)
 
 
-def test_an_empty_shelf_is_filled_only_when_nothing_was_sold(
-    offer: Offer, shelf: Shelf, stock_redis: redis.Redis
-) -> None:
-    """INSTALLED for an offer that nobody has bought from, also when Redis was empty."""
+def test_an_empty_shelf_is_not_filled_twice(offer: Offer, shelf: Shelf, stock_redis: redis.Redis) -> None:
+    """An offer that was on the shelf once and is gone was lost, whether or not anything was written down of it."""
     stock_redis.flushall()
 
-    assert stock.put_on_shelf(offer.pk, shelf) == "INSTALLED"
-    assert counters(offer) == (20, 0, 0)
+    with pytest.raises(ShelfLost):
+        stock.put_on_shelf(offer.pk, shelf)
+    assert stock.levels([offer.pk]) == {offer.pk: None}

@@ -1,17 +1,19 @@
 """Signing in, up and out: Django's session for staff pages, the buyer cookie for everything else, both at once."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connection, transaction
 from django.test import Client
 
 from shop import buyers
 from shop.models import Sale
-from tests.crowd import at_once
+from tests.crowd import at_once, eventually
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
 
@@ -190,7 +192,25 @@ def test_one_name_is_taken_once(transactional_db: None) -> None:
 
     assert sorted(answer.status_code for answer in answers) == [200] * 7 + [303]
     assert User.objects.filter(username="popular").count() == 1
-    assert all("errorlist" in answer.content.decode() for answer in answers if answer.status_code == 200)
+
+
+def test_a_name_that_is_taken_in_the_last_moment(transactional_db: None) -> None:
+    """The form found it free, PostgreSQL does not: the form again, with the same sentence as for any taken name."""
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            User.objects.create(username="popular")
+            late = pool.submit(at_once, [Client()], lambda client: sign_up(client, "popular"))
+            eventually(_somebody_waits_for_a_lock)
+        [answer] = late.result()
+
+    assert answer.status_code == 200
+    assert "A user with that username already exists." in answer.content.decode()
+
+
+def _somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
 
 
 def test_signing_out_closes_both_doors(user: User, client: Client) -> None:

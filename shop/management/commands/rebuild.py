@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inventory import rebuild
+from inventory import recovery
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import catalog, opening, orders
+from shop import catalog, orders
 from shop.management.refusals import refuse, sale_named
 from shop.models import Sale
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
             raise refuse(f"{slug} is a draft: it was never in Redis")
         try:
             for offer in sale.offers.all():
-                self.stdout.write(rebuild.rebuild(offer.pk, opening.shelf_of(sale), orders.place))
+                self.stdout.write(recovery.rebuild(offer.pk, orders.place))
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
         catalog.forget(slug)

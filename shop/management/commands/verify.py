@@ -22,6 +22,7 @@ LOOK_SECONDS = 0.2
 PROMISES = {
     1: "never oversold: quantity = available + held + sold",
     2: "no buyer has more than the limit",
+    3: "nobody was served before the opening",
     4: "what is held has its order",
     5: "a paid order is paid for, and money for nothing goes back",
     8: "Redis and PostgreSQL tell the same",

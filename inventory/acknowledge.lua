@@ -1,0 +1,15 @@
+#!lua
+-- acknowledge.lua: PostgreSQL has committed these events; they wait no longer.
+--
+-- KEYS[1] {o:7}:units   hash    waiting
+-- KEYS[2] {o:7}:events  stream  its group `record`
+-- ARGV    stream ids
+--
+-- Returns how many of them the group still had open: an event that was acknowledged before counts once. The entries
+-- stay in the stream until trim.lua removes them.
+
+local open = redis.call('XACK', KEYS[2], 'record', unpack(ARGV))
+if open > 0 and redis.call('HEXISTS', KEYS[1], 'waiting') == 1 then
+    redis.call('HINCRBY', KEYS[1], 'waiting', -open)
+end
+return open
