@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from inventory import _keys, effects, outbox, reconciliation, recovery, reservations, stock
+from inventory import _keys, effects, outbox, recovery, reservations, stock
 from inventory.models import Effect, Reservation, Stock
 from inventory.outcomes import Outcome, Wish
 from inventory.stock import Shelf, ShelfLost
@@ -138,18 +138,6 @@ def test_an_effect_of_before_the_rebuild_changes_nothing_after_it(offer: Offer, 
 
     assert effects.apply_pending() == 1
 
-    assert findings(offer.pk) == []
-
-
-def test_reconciling_resends_a_lost_effect(offer: Offer, sold: list[str], stock_redis: redis.Redis) -> None:
-    """An effect that was marked and never reached Redis shows as drift, and its repair closes it."""
-    reservations.release(sold[1])
-    Effect.objects.update(applied_at="2026-01-01T00:00:00Z")
-    assert reconciliation.drift(offer.pk).held == 1
-
-    assert reconciliation.repair(offer.pk, orders.place) == "0 events recorded, 1 lost effects applied"
-
-    assert reconciliation.drift(offer.pk).held == 0
     assert findings(offer.pk) == []
 
 

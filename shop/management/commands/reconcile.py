@@ -11,7 +11,10 @@ from shop.management.refusals import refuse, sale_named
 
 
 class Command(BaseCommand):
-    help = "Show the drift of a sale; with --apply, record waiting events and send the effects of ended holds again."
+    help = (
+        "Show the drift of a sale by its causes; with --apply, record what waits, resend what was lost and correct the "
+        "counters. Adding to what is on sale takes two equal audits, half a minute apart."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", help="the sale")
@@ -23,6 +26,8 @@ class Command(BaseCommand):
             for offer in sale.offers.all():
                 if options["apply"]:
                     self.stdout.write(f"{offer}: {reconciliation.repair(offer.pk, orders.place)}")
-                self.stdout.write(f"{offer}: {reconciliation.drift(offer.pk)}")
+                self.stdout.write(f"{offer}: {reconciliation.audit(offer.pk)}")
+        except reconciliation.UnderWay as reason:
+            raise refuse(f"{reason}: try again in a moment") from reason
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
