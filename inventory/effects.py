@@ -38,6 +38,11 @@ def _apply_batch() -> int:
     return len(waiting)
 
 
+def is_told(reservation_id: str) -> bool:
+    """Whether Redis has heard of the end of a hold, so that its units and its buyer's limit are free there too."""
+    return not Effect.objects.filter(reservation_id=reservation_id, applied_at=None).exists()
+
+
 def settle(offer_id: int, endings: list[tuple[str, str, int]]) -> list[str]:
     """End holds in Redis: (reservation id, ending, epoch) each. Answers SETTLED, UNKNOWN or STALE for each."""
     if not endings:

@@ -161,8 +161,8 @@ def _emit_again(offer_id: int, found: Audit, place_orders: PlaceOrders) -> int:
         return 0
     step = stock_redis().pipeline(transaction=True)
     for reservation_id, (buyer_id, units) in sorted(found.unrecorded.items()):
-        fields = {"type": "held", "reservation": reservation_id, "buyer": buyer_id, "units": units}
-        step.xadd(_keys.events(offer_id), {**fields, "epoch": found.epoch, "reason": ""})
+        fields: Any = {"type": "held", "reservation": reservation_id, "buyer": buyer_id, "units": units}
+        step.xadd(_keys.events(offer_id), fields | {"epoch": found.epoch, "reason": ""})
     step.hincrby(_keys.units(offer_id), "waiting", len(found.unrecorded))
     with asking_redis():
         step.execute()

@@ -25,6 +25,8 @@ app.conf.beat_schedule = {
         "options": {"expires": 2, "queue": "effects"},
     },
     "expire": {"task": "shop.expire", "schedule": EVERY_SECOND, "options": {"expires": 2, "queue": "sweep"}},
+    "late_money": {"task": "shop.late_money", "schedule": EVERY_SECOND, "options": {"expires": 2, "queue": "default"}},
+    "pull": {"task": "shop.pull", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 10, "queue": "default"}},
     "watch": {"task": "shop.watch", "schedule": EVERY_SECOND, "options": {"expires": 2, "queue": "sweep"}},
     "tidy": {"task": "shop.tidy", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 10, "queue": "default"}},
     "refund": {

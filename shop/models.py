@@ -103,7 +103,10 @@ class Order(models.Model):
         REFUNDED = "refunded", _("refunded")
 
     number = models.CharField(_("number"), max_length=16, unique=True, default=new_order_number)
+    #: The current one; those that ran out before late money bought others are kept.
     reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="order")
+    earlier = models.ManyToManyField(Reservation, related_name="earlier_orders", blank=True)
+    late_reservation = models.CharField(max_length=48, null=True, unique=True)
     buyer = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("buyer"))
     offer = models.ForeignKey(Offer, models.PROTECT, related_name="orders", verbose_name=_("offer"))
     title = models.CharField(_("title"), max_length=120, help_text=_("As it was when it was bought."))
@@ -141,6 +144,7 @@ class Payment(models.Model):
     class State(models.TextChoices):
         PENDING = "pending", _("pending")
         SUCCEEDED = "succeeded", _("succeeded")
+        LATE = "late", _("late: asks for other units")
         FAILED = "failed", _("failed")
         REFUND_DUE = "refund_due", _("refund due")
         REFUNDED = "refunded", _("refunded")
@@ -162,7 +166,7 @@ class Payment(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(amount_minor__gte=1), name="a_payment_moves_money"),
             models.CheckConstraint(
-                condition=Q(state__in=["pending", "succeeded", "failed", "refund_due", "refunded"]),
+                condition=Q(state__in=["pending", "succeeded", "late", "failed", "refund_due", "refunded"]),
                 name="payment_state_is_known",
             ),
         ]

@@ -9,12 +9,15 @@ from inventory import reservations
 from inventory.models import Reservation
 from shop.models import Offer, Order
 
+_AWAITING = Order.State.AWAITING_PAYMENT
+
 
 def place(held: Sequence[Reservation]) -> dict[str, str]:
     """Make the orders of reservations that have none yet; answers reservation id -> order number for all of them.
 
     Runs inside the drain's transaction, and again when a drain repeats itself: then it only answers.
     """
+    _give_late_ones(held)
     numbers = _numbers_of(held)
     missing = [reservation for reservation in held if reservation.pk not in numbers]
     if missing:
@@ -27,6 +30,20 @@ def place(held: Sequence[Reservation]) -> dict[str, str]:
 def _numbers_of(held: Sequence[Reservation]) -> dict[str, str]:
     orders = Order.objects.filter(reservation__in=[reservation.pk for reservation in held])
     return dict(orders.values_list("reservation_id", "number"))
+
+
+def _give_late_ones(held: Sequence[Reservation]) -> None:
+    """A hold that late money asked for belongs to the order that was paid with it, which awaits payment again."""
+    late = {reservation.pk: reservation for reservation in held if reservation.reason == "late"}
+    if not late:
+        return
+    with transaction.atomic():
+        asking = Order.objects.select_for_update().filter(late_reservation__in=late)
+        for order in asking.exclude(reservation__in=late):
+            order.earlier.add(order.reservation)
+            order.reservation = late[str(order.late_reservation)]
+            order.state, order.ended_at, order.pay_until = _AWAITING, None, order.reservation.expires_at
+            order.save(update_fields=["reservation", "state", "ended_at", "pay_until"])
 
 
 def _order(reservation: Reservation, offer: Offer) -> Order:

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from inventory import effects, outbox, recovery, reservations, stock
-from shop import orders, payments
+from shop import late_money, orders, payments
 
 
 @shared_task(name="shop.drain")
@@ -34,6 +34,16 @@ def tidy() -> int:
     return outbox.trim_all() + stock.finish_changes()
 
 
+@shared_task(name="shop.late_money")
+def settle_late_money() -> int:
+    return late_money.settle()
+
+
 @shared_task(name="shop.refund")
 def refund() -> int:
     return payments.refund_due()
+
+
+@shared_task(name="shop.pull")
+def pull() -> int:
+    return payments.pull()

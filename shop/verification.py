@@ -12,6 +12,7 @@ _CHECKS = [
         """
         SELECT r.stock_id, r.id FROM inventory_reservation r LEFT JOIN shop_order o ON o.reservation_id = r.id
          WHERE r.stock_id = %s AND o.id IS NULL AND r.state <> 'refused'
+           AND NOT EXISTS (SELECT FROM shop_order_earlier e WHERE e.reservation_id = r.id)
         """,
     ),
     (
@@ -34,6 +35,14 @@ _CHECKS = [
           FROM shop_order o LEFT JOIN shop_payment p ON p.order_id = o.id AND p.state = 'succeeded'
                AND p.amount_minor = o.total_minor AND p.currency = o.currency
          WHERE o.offer_id = %s AND o.state = 'paid' GROUP BY o.id HAVING count(p.id) <> 1
+        """,
+    ),
+    (
+        5,
+        "payment {} came late and waits for units or its refund",
+        """
+        SELECT o.offer_id, p.charge FROM shop_payment p JOIN shop_order o ON o.id = p.order_id
+         WHERE o.offer_id = %s AND p.state = 'late'
         """,
     ),
     (

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
 
-from shop import answers, buyers, payments
+from shop import answers, buyers, payments, provider
 from shop import orders as purchases
 from shop.models import Order
 from shop.views.methods import takes
@@ -48,7 +48,7 @@ def pay(request: HttpRequest, number: str) -> HttpResponse:
         return answers.answer(request, "NO_LONGER", back_url=f"/orders/{number}/")
     try:
         pay_url = payments.start(order)
-    except payments.ProviderUnavailable:
+    except provider.ProviderUnavailable:
         detail = gettext("The payment provider does not answer. Your order stays payable until its hold ends.")
         return answers.answer(request, "BACK_SOON", detail, back_url=f"/orders/{number}/")
     if answers.wants_page(request):

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,26 @@ import pytest
 import redis
 from django.conf import settings as configured
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from inventory import reservations
+from inventory import effects, outbox, reservations
 from inventory.models import Reservation
-from shop import buyers, orders, payments
-from shop.models import Offer, Order, ProviderEvent, Sale
+from inventory.outcomes import Wish
+from inventory.verification import findings
+from shop import buyers, late_money, opening, orders, payments
+from shop import provider as provider_api
+from shop.models import Offer, Order, Payment, ProviderEvent, Sale
+from shop.verification import findings as money_findings
 from tests.crowd import at_once, eventually
+from tests.people import a_crowd, reservation_id
 from tests.servers import clean_environment
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
 
 MakeShopper = Callable[[], Client]
+Frozen = Callable[[str], AbstractContextManager[None]]
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -59,7 +67,7 @@ def event(order: Order, kind: str = "charge.succeeded", charge: str = "ch_1", **
 def deliver(raw: bytes | dict[str, Any], **headers: str) -> Any:
     """POST a callback as the provider does; signed, unless the headers say otherwise."""
     raw = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    signed = {"X-Signature": payments.sign(raw), **headers}
+    signed = {"X-Signature": provider_api.sign(raw), **headers}
     return Client().post("/payments/callback", raw, content_type="application/json", headers=signed)
 
 
@@ -67,6 +75,11 @@ def expire(order: Order) -> None:
     """The time to pay is over, and the sweep has seen it."""
     Reservation.objects.filter(pk=order.reservation_id).update(expires_at=order.placed_at)
     assert reservations.expire_due(orders.expire) == 1
+
+
+def give_up(order: Order) -> None:
+    """Its buyer cancels: money that comes now can only go back."""
+    assert orders.cancel(order)
 
 
 def states(order: Order) -> tuple[str, list[str]]:
@@ -91,18 +104,18 @@ def test_a_payment_buys_the_units(order: Order, offer: Offer) -> None:
 def test_what_is_not_signed_changes_nothing(order: Order, stock_redis: redis.Redis) -> None:
     """Wrong secret, other body, no header, an old or future time, another spelling: 400, and nothing is kept."""
     raw = json.dumps(event(order)).encode()
-    good = payments.sign(raw)
+    good = provider_api.sign(raw)
     seconds, mac = good.removeprefix("t=").split(",v1=")
     before = clicks.everything(stock_redis)
 
     def signed_at(moment: int) -> str:
-        return f"t={moment},v1={payments._mac(str(moment), raw)}"
+        return f"t={moment},v1={provider_api.mac(str(moment), raw)}"
 
     forgeries = [
         *("", "x", mac, f"v1={mac}", f"t={seconds}", f"t={seconds},v1=", f"t={seconds},v1={'0' * 64}"),
         *(f"t={int(seconds) + 1},v1={mac}", f"t={seconds},v1={mac.upper()}", f"t= {seconds},v1={mac}", good + ",v1=x"),
         *(f"t={seconds},v1={mac[:-1]}", f"t={'9' * 400},v1={mac}", f"t=٣,v1={mac}", f"t=-1,v1={mac}", good + "\n"),
-        *(payments.sign(raw + b" "), payments.sign(b""), signed_at(int(time.time()) - 310), signed_at(0)),
+        *(provider_api.sign(raw + b" "), provider_api.sign(b""), signed_at(int(time.time()) - 310), signed_at(0)),
         signed_at(int(time.time()) + 310),
     ]
     for forged in forgeries:
@@ -118,7 +131,7 @@ def test_what_is_not_signed_changes_nothing(order: Order, stock_redis: redis.Red
 def test_the_signature_is_over_the_bytes(order: Order, stock_redis: redis.Redis) -> None:
     """The same JSON written another way is not what was signed."""
     values = event(order)
-    good = payments.sign(json.dumps(values).encode())
+    good = provider_api.sign(json.dumps(values).encode())
     before = clicks.everything(stock_redis)
 
     for same in (json.dumps(values, indent=1), json.dumps(values, sort_keys=True), json.dumps(values) + "\n"):
@@ -224,14 +237,93 @@ def test_the_wrong_money_buys_nothing(order: Order, offer: Offer, odd: dict[str,
     assert states(order) == ("paid", ["refund_due", "succeeded"])
 
 
-def test_a_payment_after_the_hold_is_owed_back(order: Order, offer: Offer) -> None:
-    """Expired, and the unit is back on sale: the money is due to its buyer, however often it is told."""
-    expire(order)
+def test_a_payment_after_cancelling_is_owed_back(order: Order, offer: Offer) -> None:
+    """Cancelled, and the unit is back on sale: the money is due to its buyer, however often it is told."""
+    give_up(order)
     for _ in range(3):
         deliver(event(order))
 
     assert states(order) == ("refund_due", ["refund_due"])
     assert clicks.counters(offer) == (20, 0, 0)
+
+
+def come_to_rest(offer: Offer) -> None:
+    """What the worker does each second: ask for units, record them, pay with them."""
+    for _ in range(3):
+        late_money.settle()
+        outbox.drain(offer.pk, orders.place)
+        effects.apply_pending()
+
+
+def test_late_money_buys_other_units(order: Order, offer: Offer) -> None:
+    """Expired a moment before the money came, and units are left: the same order is paid with a new reservation."""
+    first = order.reservation_id
+    expire(order)
+    for _ in range(3):
+        deliver(event(order))
+    assert states(order) == ("expired", ["late"])
+
+    come_to_rest(offer)
+
+    assert states(order) == ("paid", ["succeeded"])
+    assert order.reservation_id != first
+    assert [earlier.pk for earlier in order.earlier.all()] == [first]
+    assert order.reservation.reason == "late"
+    assert clicks.counters(offer) == (19, 0, 1)
+    assert Order.objects.count() == 1
+    assert [*findings(offer.pk), *money_findings(offer.pk)] == []
+
+
+def test_late_money_finds_nothing_left(order: Order, offer: Offer) -> None:
+    """Somebody else has bought the units meanwhile: the money goes back."""
+    expire(order)
+    effects.apply_pending()
+    reservations.reserve(offer.pk, [Wish(reservation_id(offer), buyer) for buyer in a_crowd(20)])
+    deliver(event(order))
+
+    come_to_rest(offer)
+
+    assert states(order) == ("refund_due", ["refund_due"])
+    assert [*findings(offer.pk), *money_findings(offer.pk)] == []
+
+
+def test_late_money_buys_after_the_sale_has_closed(order: Order, sale: Sale, offer: Offer) -> None:
+    """The window is for clicks; whoever has paid gets the unit that came back."""
+    expire(order)
+    opening.close(sale)
+    deliver(event(order))
+
+    come_to_rest(offer)
+
+    assert states(order) == ("paid", ["succeeded"])
+
+
+def test_late_money_waits_while_redis_is_away(order: Order, offer: Offer, frozen: Frozen) -> None:
+    """Nobody knows whether there are units: it asks again later, and finds one reservation."""
+    expire(order)
+    deliver(event(order))
+    with frozen("redis-stock"):
+        assert late_money.settle() == 0
+    assert states(order) == ("expired", ["late"])
+
+    come_to_rest(offer)
+
+    assert states(order) == ("paid", ["succeeded"])
+    assert clicks.counters(offer) == (19, 0, 1)
+
+
+def test_late_money_has_its_patience(order: Order, sale: Sale, offer: Offer) -> None:
+    """Paused for longer than that, the sale gives the money back."""
+    expire(order)
+    opening.pause(sale)
+    deliver(event(order))
+    come_to_rest(offer)
+    assert states(order) == ("expired", ["late"])
+
+    Payment.objects.update(succeeded_at="2020-01-01T00:00:00Z")
+    come_to_rest(offer)
+
+    assert states(order) == ("refund_due", ["refund_due"])
 
 
 def test_the_second_payment_of_an_order_goes_back(order: Order, offer: Offer) -> None:
@@ -275,7 +367,9 @@ def test_expired_or_paid_but_not_both(sale: Sale, offer: Offer, make_shopper: Ma
 
         at_once([lambda told=told: deliver(told), lambda: reservations.expire_due(orders.expire)], lambda do: do())
 
-        assert states(order) in (("paid", ["succeeded"]), ("refund_due", ["refund_due"]))
+        assert states(order) in (("paid", ["succeeded"]), ("expired", ["late"]))
+        come_to_rest(offer)
+        assert states(order) == ("paid", ["succeeded"])
         sold = Order.objects.filter(state="paid").count()
         assert clicks.counters(offer) == (20 - sold, 0, sold)
 
@@ -308,7 +402,7 @@ class Provider:
 
     def faults(self, **faults: Any) -> None:
         raw = json.dumps(faults).encode()
-        assert self.request(f"{self.url}/faults", raw, **{"X-Signature": payments.sign(raw)})[0] == 200
+        assert self.request(f"{self.url}/faults", raw, **{"X-Signature": provider_api.sign(raw)})[0] == 200
 
 
 @pytest.fixture(scope="module")
@@ -406,10 +500,10 @@ def test_the_whole_loop(
 def test_a_late_payment_is_given_back_once(
     order: Order, shopper: Client, provider: Provider, live_server: LiveServer, settings: Settings
 ) -> None:
-    """Paid after the hold ran out: due, then refunded by the task; the provider's own word changes nothing."""
+    """Paid after it was cancelled: due, then refunded by the task; the provider's own word changes nothing."""
     settings.SHOP_URL = live_server.url
     pay_url = clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]
-    expire(order)
+    give_up(order)
     provider.decide(pay_url, "pay")
     assert states(order) == ("refund_due", ["refund_due"])
 
@@ -428,10 +522,10 @@ def test_a_refund_waits_for_the_provider(
     """Down when the money should go back: it stays due and goes back later."""
     settings.SHOP_URL = live_server.url
     pay_url = clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]
-    expire(order)
+    give_up(order)
     provider.decide(pay_url, "pay")
     provider.faults(refuse=True)
-    with pytest.raises(payments.ProviderUnavailable):
+    with pytest.raises(provider_api.ProviderUnavailable):
         payments.refund_due()
     assert states(order) == ("refund_due", ["refund_due"])
 
@@ -450,9 +544,9 @@ def test_one_refund_that_is_refused_does_not_stop_the_others(
     shopper = make_shopper()
     honest = clicks.order(shopper, sale)
     pay_url = clicks.send(shopper, f"/orders/{honest.number}/pay").json()["pay_url"]
-    expire(honest)
+    give_up(honest)
     provider.decide(pay_url, "pay")
-    expire(odd)
+    give_up(odd)
     deliver(event(odd, charge="ch_of_nobody"))
 
     assert payments.refund_due() == 1
@@ -524,3 +618,20 @@ def test_the_provider_talks_nonsense(order: Order, shopper: Client, settings: Se
 
     assert (answer.status_code, answer.json()["outcome"]) == (503, "BUSY")
     assert states(order) == ("awaiting_payment", [])
+
+
+def test_a_lost_callback_is_asked_for(
+    order: Order, shopper: Client, provider: Provider, live_server: LiveServer, settings: Settings
+) -> None:
+    """The provider's call never came: after a while we look into its books, and the order is paid once."""
+    settings.SHOP_URL = live_server.url
+    pay_url = clicks.send(shopper, f"/orders/{order.number}/pay").json()["pay_url"]
+    provider.faults(drop_callbacks=True)
+    provider.decide(pay_url, "pay")
+    assert payments.pull() == 0, "a callback may still be on its way"
+
+    Payment.objects.update(created_at=timezone.now() - payments.PULL_AFTER * 2)
+
+    assert payments.pull() == 1
+    assert payments.pull() == 0
+    assert states(order) == ("paid", ["succeeded"])
