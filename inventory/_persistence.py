@@ -72,7 +72,8 @@ _TAKE_FROM_BUYERS = """
         SELECT row.id, gone.units FROM inventory_buyerunits row JOIN gone USING (buyer_id)
          WHERE row.stock_id = %s ORDER BY row.buyer_id FOR UPDATE OF row
     )
-    UPDATE inventory_buyerunits row SET units = row.units - locked.units FROM locked WHERE row.id = locked.id
+    UPDATE inventory_buyerunits row SET units = greatest(0, row.units - locked.units)
+      FROM locked WHERE row.id = locked.id
 """
 
 _ADD_TO_STOCK = """
@@ -111,6 +112,7 @@ def add_to_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
 
 
 def take_from_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
+    """Never below none: a row that is wrong is for `verify` to find, and must not keep holds from ending."""
     if moved:
         with connection.cursor() as cursor:
             cursor.execute(_TAKE_FROM_BUYERS, [*_buyers_and_units(moved), offer_id])

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from inventory.models import DeadEntry, Effect, Reservation, Stock
+from inventory.models import BuyerUnits, Claim, Effect, Reservation, Stock, StockChange
 
 
 class ReadOnly:
@@ -49,8 +49,18 @@ class OfStock:
 
 @admin.register(Stock)
 class StockAdmin(Record):
-    list_display = ["id", "quantity", "available", "held", "sold", "unit_limit", "hold_seconds", "epoch", "archived"]
-    list_filter = ["archived"]
+    list_display = [
+        "id",
+        "quantity",
+        "available",
+        "held",
+        "sold",
+        "unit_limit",
+        "epoch",
+        "recovering_until",
+        "archived",
+    ]
+    list_filter = ["archived", ("recovering_until", admin.EmptyFieldListFilter)]
     search_fields = ["=id"]
     ordering = ["-id"]
     fields = ["quantity", "available", "held", "sold", "unit_limit", "hold_seconds", "epoch", "archived"]
@@ -87,10 +97,37 @@ class EffectAdmin(OfStock, Record):
         return link("inventory_reservation", effect.reservation_id, effect.reservation_id)
 
 
-@admin.register(DeadEntry)
+@admin.register(BuyerUnits)
+class BuyerUnitsAdmin(OfStock, Record):
+    list_display = ["buyer_id", "offer", "units", "unit_limit"]
+    search_fields = ["=buyer_id", "=stock__id"]
+    search_help_text = _("The id of a buyer or of an offer.")
+    ordering = ["-id"]
+    fields = ["buyer_id", "offer", "units", "unit_limit"]
+
+
+@admin.register(StockChange)
+class StockChangeAdmin(OfStock, Record):
+    list_display = ["created_at", "offer", "asked", "moved", "reason", "by", "state"]
+    list_filter = ["state", "created_at"]
+    search_fields = ["=stock__id", "reason", "by"]
+    fields = ["id", "offer", "asked", "moved", "reason", "by", "state", "epoch", "created_at"]
+
+
+@admin.register(Claim)
+class ClaimAdmin(OfStock, Record):
+    list_display = ["reservation_id", "offer", "buyer_id", "units", "epoch", "settled_at"]
+    list_filter = [("settled_at", admin.EmptyFieldListFilter)]
+    search_fields = ["=reservation_id", "=buyer_id"]
+    ordering = ["reservation_id"]
+    fields = ["reservation_id", "offer", "buyer_id", "units", "epoch", "reserved_at_ms", "settled_at"]
+
+
 class DeadEntryAdmin(OfStock, Record):
-    list_display = ["stream_id", "offer", "error", "created_at"]
-    list_filter = ["created_at"]
+    """Registered by the shop, which knows how an order is placed for an event that is recorded after all."""
+
+    list_display = ["stream_id", "offer", "error", "created_at", "resolution"]
+    list_filter = ["resolution", "created_at"]
     search_fields = ["=stream_id", "error"]
     ordering = ["-id"]
-    fields = ["stream_id", "offer", "error", "payload", "created_at"]
+    fields = ["stream_id", "offer", "error", "payload", "created_at", "resolution"]

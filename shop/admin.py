@@ -17,8 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from inventory.admin import ReadOnly, Record, link
+from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
 from shop import catalog, opening, orders
+from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
 from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
 from shop.templatetags.money import money
@@ -30,6 +32,7 @@ ROWS_MAXIMUM = 100
 
 admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
+admin.site.register(DeadEntry, DeadEventAdmin)
 
 
 def forget_when_committed(slugs: list[str]) -> None:

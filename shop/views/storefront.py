@@ -23,9 +23,8 @@ PAGE_SECONDS = 1
 @gzip_page
 @takes("GET")
 def sales(request: HttpRequest) -> HttpResponse:
-    return _same_for_everybody(
-        request, "sales", lambda: render_to_string("shop/sales.html", {"sales": catalog.sales()}, request)
-    )
+    found = catalog.sales()  # not inside the render, which holds a lock that one of these loads may need
+    return _same_for_everybody(request, "sales", lambda: render_to_string("shop/sales.html", {"sales": found}, request))
 
 
 @gzip_page

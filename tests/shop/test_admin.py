@@ -16,16 +16,19 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from inventory import stock
-from inventory.models import DeadEntry, Effect, Reservation, Stock
-from inventory.outcomes import AnswerLost, InventoryUnavailable
+from inventory import outbox, reservations, stock
+from inventory.models import BuyerUnits, Claim, DeadEntry, Effect, Reservation, Stock, StockChange
+from inventory.outcomes import AnswerLost, InventoryUnavailable, Wish
 from shop import admin, catalog, opening
 from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
 from tests.crowd import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-READ_ONLY = [Offer, Order, Payment, ProviderEvent, Stock, Reservation, Effect, DeadEntry]
+READ_ONLY = [
+    *(Offer, Order, Payment, ProviderEvent),
+    *(Stock, Reservation, Effect, DeadEntry, BuyerUnits, StockChange, Claim),
+]
 
 _numbers = itertools.count(1)
 
@@ -93,6 +96,8 @@ def order(lamp: Product) -> Order:
     Effect.objects.create(reservation_id=f"{offer.pk}-gone", stock=offer.stock, kind=Effect.Kind.REFUSE, epoch=1)
     Effect.objects.create(reservation_id=order.reservation_id, stock=offer.stock, kind=Effect.Kind.EXPIRE, epoch=1)
     DeadEntry.objects.create(stock=offer.stock, stream_id="1-1", payload={"odd": 1}, error="makes no sense")
+    BuyerUnits.objects.create(stock=offer.stock, buyer_id=order.buyer_id, units=1, unit_limit=1)
+    Claim.objects.create(reservation_id="1-x", stock=offer.stock, buyer_id=1, units=1, epoch=1, reserved_at_ms=1)
     return order
 
 
@@ -166,7 +171,7 @@ def test_every_page_opens(staff: Client, order: Order, model: type[Model]) -> No
     assert model.objects.exists()
     for row in model.objects.all():
         assert staff.get(page_of(row)).status_code == 200
-        assert staff.get(page_of(row).replace("change", "history")).status_code == 200
+        assert staff.get(page_of(row).replace("/change/", "/history/")).status_code == 200
 
 
 def test_the_form_of_a_draft_opens(staff: Client, lamp: Product) -> None:
@@ -252,7 +257,7 @@ def test_the_record_cannot_be_edited(staff: Client, order: Order, model: type[Mo
     page = page_of(row)
 
     assert staff.get(list_of(model) + "add/").status_code == 403
-    for url in (list_of(model) + "add/", page, page.replace("change", "delete")):
+    for url in (list_of(model) + "add/", page, page.replace("/change/", "/delete/")):
         assert staff.post(url, {"state": "paid", "quantity": 1_000, "post": "yes"}).status_code == 403
     act(staff, "delete_selected", row)
 
@@ -561,7 +566,7 @@ def test_a_product_on_offer_is_not_deleted(staff: Client, lamp: Product) -> None
     sale = a_draft(lamp)
 
     for row in (lamp, sale):
-        url = page_of(row).replace("change", "delete")
+        url = page_of(row).replace("/change/", "/delete/")
         assert b"Cannot delete" in staff.get(url).content
         assert staff.post(url, {"post": "yes"}).status_code == 200
         act(staff, "delete_selected", row)
@@ -595,3 +600,22 @@ def cached_titles(sale: Sale) -> tuple[str, str]:
     [listed] = catalog.sales()
     assert (listed.title, listed.offers[0].title) == (found.title, found.offers[0].title)
     return found.title, found.offers[0].title
+
+
+def test_a_dead_event_is_replayed_or_voided(staff: Client, lamp: Product) -> None:
+    """Staff have one recorded and another refused; what makes no sense says so, and a second press changes nothing."""
+    offer = a_scheduled_sale(lamp).offers.get()
+    buyers = [User.objects.create(username=f"dead-{n}").pk for n in range(2)]
+    for buyer in buyers:
+        reservations.reserve(offer.pk, [Wish(f"{offer.pk}-{buyer:022}", buyer)])
+    outbox.drain(offer.pk, lambda _: 1 / 0)  # type: ignore[arg-type, return-value]
+    first, second = DeadEntry.objects.order_by("pk")
+    nonsense = DeadEntry.objects.create(stock=offer.stock, stream_id="1-1", payload={}, error="-")
+
+    assert act(staff, "replay", first) == [f"{first.stream_id}: replayed"]
+    assert act(staff, "void", second) == [f"{second.stream_id}: voided"]
+    assert "makes no sense" in act(staff, "replay", nonsense)[0]
+    assert act(staff, "replay", first, second) == []
+
+    assert list(Reservation.objects.order_by("pk").values_list("state", flat=True)) == ["held", "refused"]
+    assert Order.objects.count() == 1

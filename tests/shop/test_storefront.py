@@ -1,6 +1,7 @@
 """What everybody sees: the same bytes for all who speak a language, and the live state beside them."""
 
 import gzip
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -8,15 +9,18 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import caches
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from inventory import _connection, _keys, reservations
 from inventory.outcomes import Wish
+from resilience.cache import tiered
 from resilience.clock import now_ms
 from shop import catalog, opening
 from shop.models import Product, Sale
 from tests.conftest import AN_HOUR
+from tests.crowd import PATIENCE_SECONDS
 from tests.people import reservation_id
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
@@ -328,6 +332,24 @@ def test_a_page_costs_no_query_while_it_is_cached(
     with django_assert_num_queries(0):
         for path in paths:
             client.get(path)
+
+
+def test_no_page_waits_for_itself(sale: Sale, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is rendered under the lock of its key; when the keys of its facts share that lock, it still comes."""
+    monkeypatch.setattr(tiered, "_loading", [threading.Lock()] * tiered.STRIPES)  # the worst luck that hashing can have
+    came: list[int] = []
+
+    def look() -> None:
+        for path in ("/", f"/sales/{sale.slug}/", f"/sales/{sale.slug}/state"):
+            forget_everything()
+            came.append(client.get(path).status_code)
+        connection.close()
+
+    reader = threading.Thread(target=look, daemon=True)
+    reader.start()
+    reader.join(PATIENCE_SECONDS)
+
+    assert came == [200, 200, 200]
 
 
 def test_head_is_a_get_without_its_body(sale: Sale, client: Client) -> None:

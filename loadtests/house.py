@@ -1,0 +1,119 @@
+"""Servers of the bench's own, as durable as in production, and what its contenders need in them.
+
+Everything lives in a folder of the temp folder that is gone afterwards; neither a running `make up` nor the variables
+of the caller's shell are used.
+"""
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import django
+import redis
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from shop.local.accounts import shared_temp
+from shop.local.servers import Running, start_all
+from shop.local.service import Service
+from shop.local.state import State
+from shop.local.tools import CHECKOUT
+from tests.servers import PREFIX, TEST_VARIABLES, clean_environment, remove_what_killed_runs_left
+
+#: Hours that a sale of the bench is open, before and after now.
+WINDOW = timedelta(hours=6)
+
+
+class House:
+    """The running servers. Every measurement begins with them empty."""
+
+    def __init__(self, running: Running, environment: Mapping[str, str]) -> None:
+        self._running = running
+        self._environment = environment
+        self.redis = redis.Redis.from_url(settings.STOCK_REDIS_URL, decode_responses=True)
+        self._people: list[int] = []
+
+    def clean(self) -> None:
+        """No reservation, order or offer, no key in stock Redis and no message in the broker; people stay."""
+        self.redis.flushall()
+        redis.Redis.from_url(settings.CELERY_BROKER_URL.replace("redis+socket", "unix")).flushall()
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE inventory_stock, shop_sale, shop_product RESTART IDENTITY CASCADE")
+
+    def people(self, count: int) -> list[int]:
+        """The ids of that many accounts, the same ones each time."""
+        if len(self._people) < count:
+            with connection.cursor() as cursor:
+                cursor.execute(_MAKE_PEOPLE, [len(self._people), count - 1])
+                self._people += [row[0] for row in cursor.fetchall()]
+        return self._people[:count]
+
+    def run_beside(self, name: str, arguments: Sequence[str]) -> int:
+        """Start a Celery worker of this house, once; answers its process. It ends with the servers."""
+        with suppress(KeyError):
+            return self._running.pid(name)
+        ready = Path(self._environment["STATE"]) / f"{name}.ready"
+        service = Service(
+            name=name,
+            command=[sys.executable, *arguments],
+            environment={**self._environment, "WORKER_READY_FILE": str(ready)},
+            folder=CHECKOUT,
+            ready_file=ready,
+        )
+        self._running.supervisor.start([service])
+        return self._running.pid(name)
+
+
+_MAKE_PEOPLE = """
+    INSERT INTO auth_user (username, password, first_name, last_name, email, is_superuser, is_staff, is_active,
+                           date_joined)
+    SELECT 'person-' || number, '!', '', '', '', false, false, true, now() FROM generate_series(%s, %s) AS number
+ RETURNING id
+"""
+
+
+@contextmanager
+def open_house(say: Callable[[str], object]) -> Iterator[House]:
+    """Start the servers, make the database and tell Django; stop and remove everything afterwards, whatever happens.
+
+    Raises Refusal or Broken when a server cannot be had. Once a process, because Django reads its settings once.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # end like Ctrl-C, which stops the servers
+    remove_what_killed_runs_left()
+    state = State(shared_temp() / f"{PREFIX}bench-{secrets.token_hex(4)}")
+    try:
+        with state.locked():
+            running = start_all(state, say=say, durable=True, environ=clean_environment())
+            try:
+                yield House(running, _settle(state, running))
+            finally:
+                connection.close()
+                running.stop()
+    finally:
+        state.remove()
+
+
+def _settle(state: State, running: Running) -> dict[str, str]:
+    """The environment of everything that runs here, and a Django that has read it and made its tables."""
+    environment = {
+        **clean_environment(),
+        **TEST_VARIABLES,
+        **running.environment,
+        **state.generated_secrets(),
+        "STATE": str(state.path),
+        "DJANGO_SETTINGS_MODULE": "shop.settings",
+        "LOG_LEVEL": "ERROR",
+    }
+    os.environ.clear()
+    os.environ.update(environment)
+    django.setup()
+    call_command("migrate", verbosity=0)
+    return environment
