@@ -22,6 +22,9 @@ if here[1] ~= epoch then return 'STALE' end
 
 local moved = math.max(tonumber(units), -tonumber(here[2]))
 redis.call('HSET', KEYS[2], id, string.format('%.0f', moved))
-redis.call('HINCRBY', KEYS[1], 'available', string.format('%.0f', moved))
-redis.call('HINCRBY', KEYS[1], 'quantity', string.format('%.0f', moved))
+-- Whatever fails in between leaves less for sale: what comes is counted before it is free, what goes is taken first.
+local first, second = 'quantity', 'available'
+if moved < 0 then first, second = second, first end
+redis.call('HINCRBY', KEYS[1], first, string.format('%.0f', moved))
+redis.call('HINCRBY', KEYS[1], second, string.format('%.0f', moved))
 return string.format('%.0f', moved)

@@ -12,6 +12,7 @@
 
 local quantity, limit, epoch, state, opens_at_ms, closes_at_ms, make = unpack(ARGV)
 
+redis.call('XLEN', KEYS[2])  -- fails here, before anything is written, when it is no stream
 local present = redis.call('HGET', KEYS[1], 'epoch')
 if present and present ~= epoch then return 'STALE' end
 if not present and make ~= 'MAKE' then return 'MISSING' end

@@ -12,6 +12,7 @@
 local ENDS = {paid = true, released = true, expired = true, refused = true}
 
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
+redis.call('HLEN', KEYS[3])  -- fails here, before anything is written, when it is no hash
 
 for i = 1, #ARGV, 3 do
     if not ENDS[ARGV[i + 1]] then return redis.error_reply('BADARGS settle.lua: an ending is paid, released, ...') end
