@@ -137,6 +137,13 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return answer(request, "FORBIDDEN")
 
 
+def without_token(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form of ours that came back without the token we put into it."""
+    if wants_page(request):
+        return HttpResponse(render_to_string("403_csrf.html", request=request), status=403)
+    return answer(request, "CROSS_SITE")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return answer(request, "NOT_FOUND", gettext("There is nothing at this address."), back_url="/")
 

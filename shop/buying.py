@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
-from inventory import recovery, reservations
+from django.db import InterfaceError, OperationalError
+from psycopg_pool import PoolTimeout
+
+from inventory import recovery, reservations, stock
 from inventory.models import Reservation
 from inventory.outcomes import InventoryUnavailable, Outcome, Standing, Wish
+from resilience.clock import now_ms
 from shop import orders, receipts, tickets
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
@@ -67,13 +71,16 @@ def buy(ticket: Ticket, units: int) -> Click:
 def _look_up_only(ticket: Ticket, units: int) -> Click:
     """A ticket past its life is still authentic: it may ask what became of it."""
     try:
-        found = reservations.look_up(ticket.offer_id, ticket.reservation_id)
+        found = reservations.look_up(ticket.offer_id, ticket.reservation_id) or _recorded(ticket.reservation_id)
+        levels = stock.levels([ticket.offer_id])[ticket.offer_id]
     except InventoryUnavailable:
         return Click(Outcome.UNAVAILABLE, ticket.reservation_id)
     if found is None:
         raise tickets.TicketRefused
-    same = found.units == units
-    return Click(Outcome.REPEATED if same else Outcome.MISMATCH, ticket.reservation_id)
+    if found.units != units:
+        return Click(Outcome.MISMATCH, ticket.reservation_id)
+    receipt = Receipt(ticket.reservation_id, ticket.buyer_id, units, levels.epoch if levels else 0, now_ms())
+    return Click(Outcome.REPEATED, ticket.reservation_id, receipts.write(receipt))
 
 
 def standing(reservation_id: str, buyer: Buyer, receipt: str | None) -> Standing | None:
@@ -94,10 +101,24 @@ def standing(reservation_id: str, buyer: Buyer, receipt: str | None) -> Standing
 
     if found and found.state in ("placed", "paid") and found.order is None:  # Redis was filled anew since
         found = _recorded(reservation_id)
-    found = found or _recorded(reservation_id) or _proven(offer_id, reservation_id, receipt, claim=not away)
+    found = found or _written_or_proven(offer_id, reservation_id, receipt, redis_answers=away is None)
     if found is None and away:
         raise away
     return found if found and found.buyer_id == buyer.id else None
+
+
+def _written_or_proven(
+    offer_id: int, reservation_id: str, receipt: str | None, *, redis_answers: bool
+) -> Standing | None:
+    """What PostgreSQL has written down, else what the receipt proves, also while PostgreSQL is away."""
+    try:
+        written = _recorded(reservation_id)
+    except (OperationalError, InterfaceError, PoolTimeout):
+        proven = _proven(offer_id, reservation_id, receipt, claim=False)
+        if proven is None:
+            raise
+        return proven
+    return written or _proven(offer_id, reservation_id, receipt, claim=redis_answers)
 
 
 def _recorded(reservation_id: str) -> Standing | None:

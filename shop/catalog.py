@@ -1,11 +1,13 @@
 """What a page may read: facts of sales through the cache tiers, live counters shared by everybody who looks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from django.core.cache import cache
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q
+from psycopg_pool import PoolTimeout
 
 from inventory import stock
 from inventory.outcomes import InventoryUnavailable
@@ -14,6 +16,10 @@ from shop import models
 
 #: Seconds the facts of a sale stay cached; a change by staff drops them at once.
 FACTS_SECONDS = 30
+#: Seconds that the last facts are kept for a time without PostgreSQL.
+LAST_KNOWN_SECONDS = 3_600
+#: Characters of an address, as the model keeps it.
+SLUG_MAXIMUM = 60
 #: Seconds that everybody shares one look at the live counters.
 LIVE_SECONDS = 0.5
 #: What is cached for an address that names no sale, so that asking again costs no query.
@@ -71,14 +77,16 @@ class Sale:
 
 
 def sale(slug: str) -> Sale | None:
-    """A published sale with its live counters, or None."""
-    facts: Any = cache.get_or_set(_key(slug), lambda: _facts(slug), FACTS_SECONDS)
+    """A published sale with its live counters, or None. While PostgreSQL is away, what was last known of it."""
+    if len(slug) > SLUG_MAXIMUM:
+        return None
+    facts: Any = cache.get_or_set(_key(slug), lambda: _known(_key(slug), lambda: _facts(slug)), FACTS_SECONDS)
     return None if facts == NO_SALE else live([Sale.from_json(facts)])[0]
 
 
 def sales() -> list[Sale]:
     """All published sales: what can be bought now, then what opens next, then the rest; those that are over last."""
-    facts: Any = cache.get_or_set("sales", _all_facts, FACTS_SECONDS)
+    facts: Any = cache.get_or_set("sales", lambda: _known("sales", _all_facts), FACTS_SECONDS)
     found = live([Sale.from_json(each) for each in facts])
     return sorted(found, key=lambda sale: (PHASES.index(sale.phase), sale.opens_at_ms))
 
@@ -87,6 +95,19 @@ def forget(slug: str) -> None:
     """Drop what is cached of a sale, after staff changed it."""
     cache.delete(_key(slug))
     cache.delete("sales")
+
+
+def _known(key: str, load: Callable[[], Any]) -> Any:
+    """What PostgreSQL says; while it is away, what it said last. Selling goes on without it."""
+    try:
+        facts = load()
+    except (OperationalError, InterfaceError, PoolTimeout):
+        last = cache.get(f"last:{key}")
+        if last is None:
+            raise
+        return last
+    cache.set(f"last:{key}", facts, LAST_KNOWN_SECONDS)
+    return facts
 
 
 def _key(slug: str) -> str:

@@ -8,6 +8,8 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+#: Digits of a number that means something here.
+DIGITS_MAXIMUM = 12
 #: Bytes of a signing key. HMAC-SHA256 gains nothing from more, and loses its strength with fewer.
 KEY_LENGTH_MINIMUM = 32
 
@@ -25,8 +27,8 @@ def fill_from(path: Path, environment: MutableMapping[str, str] = os.environ) ->
         lines = path.read_text().splitlines()
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise BadSetting(str(path), f"cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(str(path), f"cannot be read ({error})") from error
 
     for line in lines:
         name, equals, value = line.partition("=")
@@ -47,7 +49,7 @@ def whole(name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
     value = os.environ.get(name)
     if value is None:
         return default
-    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+    if not (value.isascii() and value.isdigit() and len(value) <= DIGITS_MAXIMUM and least <= int(value) <= most):
         raise BadSetting(name, f"must be a whole number from {least} to {most}, not {value!r}")
     return int(value)
 

@@ -214,6 +214,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = [SHOP_URL]
+CSRF_FAILURE_VIEW = "shop.answers.without_token"
 X_FRAME_OPTIONS = "DENY"
 #: Bytes of a body that Django reads before it refuses: forms of the admin are the largest we have.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000

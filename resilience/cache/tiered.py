@@ -7,17 +7,18 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 #: Seconds that process memory keeps what came from below: how stale one process may be against another.
 MEMORY_SECONDS = 1.0
-#: Locks that keep concurrent readers of one key in this process to one load; more than there are request threads.
-STRIPES = 256
-
 _MISSING = object()
-_loading = [threading.Lock() for _ in range(STRIPES)]
+#: A lock for each key that is being loaded, for as long as somebody holds or waits for it. Not one lock for several
+#: keys: a load may read other keys, and would wait for itself.
+_loading: WeakValueDictionary[str, Any] = WeakValueDictionary()
+_loading_changes = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class TieredCache(BaseCache):
         value = self.get(key, _MISSING, version=version)
         if value is not _MISSING:
             return value
-        with _loading[hash(key) % STRIPES]:
+        with _lock_of(self.make_key(key, version=version)):
             value = self.get(key, _MISSING, version=version)
             if value is _MISSING:
                 value = default() if callable(default) else default
@@ -92,3 +93,11 @@ class TieredCache(BaseCache):
         except Exception as error:
             logger.warning("cache tier %s cannot %s: %s", tier, verb, error)
             return otherwise
+
+
+def _lock_of(key: str) -> Any:
+    with _loading_changes:
+        lock = _loading.get(key)
+        if lock is None:
+            lock = _loading[key] = threading.Lock()
+        return lock

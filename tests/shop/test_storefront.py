@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import caches
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
 from inventory import _connection, _keys, reservations
 from inventory.outcomes import Wish
-from resilience.cache import tiered
 from resilience.clock import now_ms
 from shop import catalog, opening
 from shop.models import Product, Sale
-from tests.conftest import AN_HOUR
+from tests.conftest import AN_HOUR, Shopper
 from tests.crowd import PATIENCE_SECONDS
 from tests.people import reservation_id
 from tests.shop import clicks
@@ -334,9 +333,8 @@ def test_a_page_costs_no_query_while_it_is_cached(
             client.get(path)
 
 
-def test_no_page_waits_for_itself(sale: Sale, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page is rendered under the lock of its key; when the keys of its facts share that lock, it still comes."""
-    monkeypatch.setattr(tiered, "_loading", [threading.Lock()] * tiered.STRIPES)  # the worst luck that hashing can have
+def test_no_page_waits_for_itself(sale: Sale, client: Client) -> None:
+    """A page is rendered under the lock of its key, and its facts are loaded under theirs: no lock is for both."""
     came: list[int] = []
 
     def look() -> None:
@@ -350,6 +348,40 @@ def test_no_page_waits_for_itself(sale: Sale, client: Client, monkeypatch: pytes
     reader.join(PATIENCE_SECONDS)
 
     assert came == [200, 200, 200]
+
+
+def test_a_load_may_read_other_keys() -> None:
+    """Whatever their names hash to: a thousand loads inside a load come to their end."""
+    cache = caches["default"]
+
+    def nested(depth: int) -> int:
+        return 0 if depth == 0 else 1 + cache.get_or_set(f"nested:{depth}", lambda: nested(depth - 1), 10)
+
+    answers: list[int] = []
+    reader = threading.Thread(target=lambda: answers.append(nested(100)), daemon=True)
+    reader.start()
+    reader.join(PATIENCE_SECONDS)
+
+    assert answers == [100]
+
+
+def test_selling_goes_on_without_postgresql(sale: Sale, shopper: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its facts ran out of the caches while PostgreSQL is away: what was last known of the sale serves on."""
+    monkeypatch.setattr("shop.catalog.FACTS_SECONDS", 0)
+    assert shopper.get(f"/sales/{sale.slug}/").status_code == 200
+
+    monkeypatch.setattr("shop.catalog._facts", away)
+    monkeypatch.setattr("shop.catalog._all_facts", away)
+
+    ticket = shopper.send(f"/sales/{sale.slug}/ticket").json()["ticket"]
+    click = shopper.send(f"/sales/{sale.slug}/buy", ticket=ticket)
+    assert click.status_code == 202
+    page = shopper.get(click.json()["status_url"], headers={"accept": "text/html"})
+    assert page.status_code == 200
+
+
+def away(*_: object) -> None:
+    raise OperationalError("PostgreSQL is away")
 
 
 def test_head_is_a_get_without_its_body(sale: Sale, client: Client) -> None:
