@@ -16,6 +16,7 @@ from inventory import _keys, doorbell
 from inventory._connection import Connection, fresh, pooled, stock_redis
 from inventory._scripts import Call, Script
 from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome, Wish
+from resilience import failpoint
 from resilience.batching import AnswerLate, Batcher, NotSent
 
 #: Wishes one script call takes; more would keep Redis from everybody else for over a millisecond.
@@ -64,7 +65,9 @@ class _Load:
 def _send(requests: Sequence[Request]) -> list[list[Answer] | Exception]:
     """Make the trip: a result for each request, in order."""
     loads = _loads(requests)
+    failpoint.hit("reserve.asked")
     replies = _ask_twice(loads)
+    failpoint.hit("reserve.answered")
     if any(isinstance(reply, list) and reply[0] for reply in replies):
         doorbell.ring(doorbell.DRAIN)
 

@@ -20,7 +20,7 @@ local made_before = redis.call('HGET', KEYS[2], id)
 if made_before then return made_before end
 if here[1] ~= epoch then return 'STALE' end
 
-local moved = math.max(tonumber(units), -tonumber(here[2]))
+local moved = math.max(tonumber(units), -tonumber(here[2])) + 0  -- of nothing free, -0 units, which no command takes
 redis.call('HSET', KEYS[2], id, string.format('%.0f', moved))
 -- Whatever fails in between leaves less for sale: what comes is counted before it is free, what goes is taken first.
 local first, second = 'quantity', 'available'

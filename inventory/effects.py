@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from inventory import _keys
 from inventory._scripts import Script
 from inventory.models import Effect
+from resilience import failpoint
 
 #: Effects sent in one script call: about a millisecond of Redis.
 BATCH_EFFECTS = 200
@@ -33,7 +34,9 @@ def _apply_batch() -> int:
             Effect.objects.select_for_update(skip_locked=True).filter(applied_at=None).order_by("pk")[:BATCH_EFFECTS]
         )
         for stock_id, effects in groupby(sorted(waiting, key=lambda e: e.stock_id), key=lambda e: e.stock_id):
+            failpoint.hit("settle.asked")
             settle(stock_id, [(e.reservation_id, e.kind, e.epoch) for e in effects])
+            failpoint.hit("settle.told")
         Effect.objects.filter(pk__in=[effect.pk for effect in waiting]).update(applied_at=Now())
     return len(waiting)
 

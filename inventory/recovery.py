@@ -95,12 +95,19 @@ def begin(offer_id: int, seen_epoch: int, place_orders: PlaceOrders, *, window_s
 
 def _empty_the_old(offer_id: int, place_orders: PlaceOrders) -> int:
     """Stop selling, then record what survives of the stream; answers how many events."""
-    with asking_redis():
+    with asking_redis(), transaction.atomic():
+        # Nobody fills Redis while the row is locked: a sale that another watcher has opened again is left alone.
+        if not _locked(offer_id).recovering_until:
+            return 0
         if stock_redis().exists(_keys.units(offer_id)):
             stock_redis().hset(_keys.units(offer_id), "state", "paused")
         if not _has_group(offer_id):
             return 0
     return outbox.drain(offer_id, place_orders, recovering=True)
+
+
+def _locked(offer_id: int) -> Stock:
+    return Stock.objects.select_for_update().get(pk=offer_id)
 
 
 def _has_group(offer_id: int) -> bool:
@@ -133,13 +140,16 @@ def claim(offer_id: int, standing: Standing, epoch: int, at_ms: int, place_order
 
 
 def finish(offer_id: int, place_orders: PlaceOrders) -> str:
-    """Record the claims, fill Redis under the next epoch, and sell on; answers a line about it.
+    """Record the claims, fill Redis under the next epoch, and sell on; answers a line about it. Of several who finish
+    the same recovery at once, the first fills Redis and the others leave it alone.
 
     Raises InventoryUnavailable when Redis is away: the offer stays recovering.
     """
     survived = _empty_the_old(offer_id, place_orders)
     with asking_redis(), transaction.atomic():
-        stock = Stock.objects.select_for_update().get(pk=offer_id)
+        stock = _locked(offer_id)
+        if not stock.recovering_until:
+            return f"{stock} (epoch {stock.epoch}; somebody else has recovered it)"
         claims = list(stock.claims.filter(settled_at=None).order_by("reserved_at_ms", "pk"))
         for each in claims:
             _record_claim(each, place_orders)

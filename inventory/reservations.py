@@ -18,6 +18,7 @@ from inventory._connection import asking_redis, stock_redis
 from inventory._persistence import Moved, end_held, take_from_buyers
 from inventory.models import Effect, Reservation, Stock
 from inventory.outcomes import Answer, Standing, Wish
+from resilience import failpoint
 
 #: Holds that one sweep ends in one transaction: short locks, and little to redo after a crash.
 SWEEP_HOLDS = 500
@@ -130,6 +131,7 @@ def _end(reservation_ids: list[str], state: Reservation.State, kind: Effect.Kind
         ended = end_held(reservation_ids, state)
         for offer_id in sorted({moved.offer_id for moved in ended}):
             _move_units(offer_id, [moved for moved in ended if moved.offer_id == offer_id], kind)
+        failpoint.hit("end.uncommitted")
     return len(ended)
 
 

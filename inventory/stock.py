@@ -142,7 +142,10 @@ def _finish(asked: StockChange) -> StockChange:
 
 def _ask_again(asked: StockChange) -> StockChange:
     """Redis was filled anew from a PostgreSQL that had not given up these units yet."""
-    asked.epoch = Stock.objects.values_list("epoch", flat=True).get(pk=asked.stock_id)
+    epoch = Stock.objects.values_list("epoch", flat=True).get(pk=asked.stock_id)
+    if epoch == asked.epoch:
+        raise ShelfLost(f"offer {asked.stock_id} is being filled anew: the change waits")
+    asked.epoch = epoch
     asked.save(update_fields=["epoch"])
     return _finish(asked)
 
@@ -150,10 +153,15 @@ def _ask_again(asked: StockChange) -> StockChange:
 def _close(asked: StockChange, word: str) -> StockChange:
     moved = asked.asked if word == "STALE" else int(word)
     with transaction.atomic():
-        mine = StockChange.objects.filter(pk=asked.pk, state=StockChange.State.PENDING)
-        won = mine.update(state=StockChange.State.DONE, moved=moved)
-        if won and moved < 0:
-            Stock.objects.filter(pk=asked.stock_id).update(quantity=F("quantity") + moved)
+        stock = Stock.objects.select_for_update().get(pk=asked.stock_id)
+        filled_since = moved < 0 and stock.epoch != asked.epoch  # with these units in it
+        if not filled_since:
+            mine = StockChange.objects.filter(pk=asked.pk, state=StockChange.State.PENDING)
+            won = mine.update(state=StockChange.State.DONE, moved=moved)
+            if won and moved < 0:
+                Stock.objects.filter(pk=asked.stock_id).update(quantity=F("quantity") + moved)
+    if filled_since:
+        return _ask_again(asked)
     asked.refresh_from_db()
     return asked
 

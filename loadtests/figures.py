@@ -1,6 +1,6 @@
 """What was measured, and whether it is enough: medians, ratios between contenders of the same round, and bars."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -44,7 +44,7 @@ class Figures:
     def __init__(self) -> None:
         self._by_name: dict[str, Figure] = {}
 
-    def __iter__(self) -> Iterable[Figure]:
+    def __iter__(self) -> Iterator[Figure]:
         return iter(self._by_name.values())
 
     def get(self, name: str) -> Figure | None:

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 
 import django
@@ -18,7 +17,6 @@ import redis
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from django.utils import timezone
 
 from shop.local.accounts import shared_temp
 from shop.local.servers import Running, start_all
@@ -26,9 +24,6 @@ from shop.local.service import Service
 from shop.local.state import State
 from shop.local.tools import CHECKOUT
 from tests.servers import PREFIX, TEST_VARIABLES, clean_environment, remove_what_killed_runs_left
-
-#: Hours that a sale of the bench is open, before and after now.
-WINDOW = timedelta(hours=6)
 
 
 class House:
@@ -41,11 +36,10 @@ class House:
         self._people: list[int] = []
 
     def clean(self) -> None:
-        """No reservation, order or offer, no key in stock Redis and no message in the broker; people stay."""
+        """No sale, reservation or order, and no key in stock Redis; people stay."""
         self.redis.flushall()
-        redis.Redis.from_url(settings.CELERY_BROKER_URL.replace("redis+socket", "unix")).flushall()
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE inventory_stock, shop_sale, shop_product RESTART IDENTITY CASCADE")
+            cursor.execute("TRUNCATE inventory_stock, shop_sale, shop_product CASCADE")
 
     def people(self, count: int) -> list[int]:
         """The ids of that many accounts, the same ones each time."""
@@ -56,7 +50,7 @@ class House:
         return self._people[:count]
 
     def run_beside(self, name: str, arguments: Sequence[str]) -> int:
-        """Start a Celery worker of this house, once; answers its process. It ends with the servers."""
+        """Start Python with these arguments, once, and wait for its WORKER_READY_FILE; answers its process."""
         with suppress(KeyError):
             return self._running.pid(name)
         ready = Path(self._environment["STATE"]) / f"{name}.ready"

@@ -2,7 +2,8 @@
 
     FAILPOINT=drain.committed:kill@3     the third time that a process comes by, it is gone, as by kill -9
     FAILPOINT=drain.committed:raise      each time, a FailpointReached is raised
-    FAILPOINT=drain.committed:sleep@1    the first time, the process hangs until somebody ends it
+    FAILPOINT=drain.committed:sleep@1    the first time, the thread hangs until somebody ends its process
+    FAILPOINT=drain.committed:stop@1     the first time, the process hangs until somebody sends it SIGCONT
 
 Several are separated by commas. Unset, a hit is one look into an empty dictionary.
 """
@@ -35,7 +36,7 @@ def parse(text: str) -> dict[str, Failpoint]:
     for part in filter(None, text.split(",")):
         place, colon, rest = part.partition(":")
         action, _, visit = rest.partition("@")
-        if not colon or action not in ("kill", "raise", "sleep") or not (visit or "0").isdigit():
+        if not colon or action not in ("kill", "raise", "sleep", "stop") or not (visit or "0").isdigit():
             raise ValueError(f"no failpoint: {part!r}")
         found[place] = Failpoint(action, int(visit or 0))
     return found
@@ -58,6 +59,8 @@ def _act(place: str, failpoint: Failpoint) -> None:
     match failpoint.action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "raise":
             raise FailpointReached(place)
         case "sleep":

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from django.db import InterfaceError, OperationalError
-from psycopg_pool import PoolTimeout
-
 from inventory import recovery, reservations, stock
 from inventory.models import Reservation
 from inventory.outcomes import InventoryUnavailable, Outcome, Standing, Wish
 from resilience.clock import now_ms
 from shop import orders, receipts, tickets
+from shop.away import DATABASE_AWAY
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
 from shop.models import Order
@@ -113,7 +111,7 @@ def _written_or_proven(
     """What PostgreSQL has written down, else what the receipt proves, also while PostgreSQL is away."""
     try:
         written = _recorded(reservation_id)
-    except (OperationalError, InterfaceError, PoolTimeout):
+    except DATABASE_AWAY:
         proven = _proven(offer_id, reservation_id, receipt, claim=False)
         if proven is None:
             raise

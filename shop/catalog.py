@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from django.core.cache import cache
-from django.db import InterfaceError, OperationalError
 from django.db.models import Q
-from psycopg_pool import PoolTimeout
 
 from inventory import stock
 from inventory.outcomes import InventoryUnavailable
 from resilience.clock import now_ms
 from shop import models
+from shop.away import DATABASE_AWAY
 
 #: Seconds the facts of a sale stay cached; a change by staff drops them at once.
 FACTS_SECONDS = 30
@@ -101,7 +100,7 @@ def _known(key: str, load: Callable[[], Any]) -> Any:
     """What PostgreSQL says; while it is away, what it said last. Selling goes on without it."""
     try:
         facts = load()
-    except (OperationalError, InterfaceError, PoolTimeout):
+    except DATABASE_AWAY:
         last = cache.get(f"last:{key}")
         if last is None:
             raise

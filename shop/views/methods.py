@@ -4,12 +4,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-from psycopg_pool import PoolTimeout
 
 from shop import answers
+from shop.away import DATABASE_AWAY
 
 View = Callable[..., HttpResponse]
 
@@ -31,7 +30,7 @@ def takes(*methods: str, token: bool = False) -> Callable[[View], View]:
                 return response
             try:
                 return view(request, *args, **kwargs)
-            except (OperationalError, InterfaceError, PoolTimeout):
+            except DATABASE_AWAY:
                 return answers.answer(request, "BACK_SOON")
 
         return guarded if token else csrf_exempt(guarded)

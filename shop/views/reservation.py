@@ -9,6 +9,7 @@ from django.shortcuts import render
 from inventory import outbox
 from inventory.outcomes import InventoryUnavailable, Standing
 from shop import answers, buyers, buying, catalog, tickets
+from shop.away import DATABASE_AWAY
 from shop.views.methods import takes
 
 #: Milliseconds until a waiting page asks again: soon while the drain works, seldom when only time or money moves it.
@@ -87,5 +88,10 @@ def _ahead(standing: Standing) -> int | None:
 
 
 def _sale_url(standing: Standing) -> str:
+    """Where the buyer came from, as far as anybody knows."""
     offer_id = tickets.offer_of(standing.reservation_id)
-    return next((f"/sales/{sale.slug}/" for sale in catalog.sales() if sale.offer(offer_id)), "/")
+    try:
+        sales = catalog.sales()
+    except DATABASE_AWAY:
+        return "/"
+    return next((f"/sales/{sale.slug}/" for sale in sales if sale.offer(offer_id)), "/")
