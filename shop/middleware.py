@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.utils import translation
 
@@ -51,6 +52,26 @@ class ForeignPostRefusal:
             with translation.override(translation.get_language_from_request(request)):  # nobody has chosen one yet
                 return answers.answer(request, "CROSS_SITE")
         return self.get_response(request)
+
+
+class SenselessValueRefusal:
+    """Answers INVALID, and no error page, to values that PostgreSQL has no place for: NUL, or a year of eleven digits.
+
+    Our own views read their input strictly; Django's admin hands on what an address says.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        has_nul = "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", "")
+        if has_nul and request.path_info.startswith("/admin/"):
+            return answers.answer(request, "INVALID")
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        senseless = isinstance(exception, (DataError, OverflowError))
+        return answers.answer(request, "INVALID") if senseless else None
 
 
 def _foreign(request: HttpRequest) -> bool:

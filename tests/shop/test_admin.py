@@ -619,3 +619,14 @@ def test_a_dead_event_is_replayed_or_voided(staff: Client, lamp: Product) -> Non
 
     assert list(Reservation.objects.order_by("pk").values_list("state", flat=True)) == ["held", "refused"]
     assert Order.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["?q=%00", "?state=%00", "?opens_at__year=99999999999", "?id=99999999999999999999", "?opens_at__month=%00"]
+)
+def test_an_address_with_senseless_values_is_no_error_page(staff: Client, query: str) -> None:
+    """Typed by hand, it is refused or sent back to the list; nobody sees a 500."""
+    staff.raise_request_exception = False
+
+    assert staff.get(list_of(Sale) + query).status_code in (200, 302, 400)
+    assert staff.get("/admin/inventory/reservation/%00/change/").status_code in (302, 400, 404)
