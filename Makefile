@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help up test lint lock clean
+.PHONY: help up test lint bench soak lock clean
 
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,6 +28,13 @@ up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 
 
 test: .venv/.ok ## run the tests on servers of their own
 	@$(PYTHON) -m pytest
+
+bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
+	@$(PYTHON) -m loadtests.bench
+
+soak: .venv/.ok ## the invariants and faults again and again, for hours
+	@EXAMPLES=10000 CRASH_ROUNDS=500 RACE_ROUNDS=1000 SOAK=1 SOAK_CALLS=1000000 \
+		$(PYTHON) -m pytest tests/invariants tests/faults tests/resilience
 
 lint: .venv/.ok ## format check, lint, types
 	@.venv/bin/ruff format --check .

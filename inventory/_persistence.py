@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.db import connection
 
 from inventory.models import Reservation
+from inventory.outcomes import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class HeldEvent:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Units of one reservation that were recorded or ended."""
+    """Units of one reservation that were ended."""
 
     reservation_id: str
     offer_id: int
@@ -53,7 +54,7 @@ _INSERT = """
            AS event (id, buyer_id, units, reason, at_ms)
      ORDER BY id
         ON CONFLICT (id) DO NOTHING
- RETURNING id, stock_id, buyer_id, units
+ RETURNING id, stock_id, buyer_id, units, reason, expires_at
 """
 
 _ADD_TO_BUYERS = """
@@ -90,8 +91,9 @@ _END = """
 """
 
 
-def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reservation.State) -> list[Moved]:
-    """Insert what is not there yet, in the order of ids; answers the rows really inserted."""
+def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reservation.State) -> list[Recorded]:
+    """Insert what is not there yet, in the order of ids; answers the rows really inserted, so that nobody reads them
+    again."""
     columns = (
         [event.reservation_id for event in events],
         [event.buyer_id for event in events],
@@ -101,10 +103,10 @@ def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reser
     )
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [offer_id, state, offer_id, state, *columns])
-        return [Moved(*row) for row in cursor.fetchall()]
+        return [Recorded._make(row) for row in cursor.fetchall()]
 
 
-def add_to_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
+def add_to_buyers(offer_id: int, moved: Sequence[Recorded]) -> None:
     """Raises IntegrityError when somebody would have more than the limit."""
     if moved:
         with connection.cursor() as cursor:
@@ -118,7 +120,7 @@ def take_from_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
             cursor.execute(_TAKE_FROM_BUYERS, [*_buyers_and_units(moved), offer_id])
 
 
-def _buyers_and_units(moved: Sequence[Moved]) -> tuple[list[int], list[int]]:
+def _buyers_and_units(moved: Sequence[Moved | Recorded]) -> tuple[list[int], list[int]]:
     return [row.buyer_id for row in moved], [row.units for row in moved]
 
 

@@ -17,10 +17,11 @@ from redis import Redis
 
 from inventory import _keys
 from inventory._connection import asking_redis, stock_redis
-from inventory._persistence import HeldEvent, Moved, add_to_buyers, add_to_stock, insert_reservations
+from inventory._persistence import HeldEvent, add_to_buyers, add_to_stock, insert_reservations
 from inventory._scripts import Script
+from inventory.effects import settle
 from inventory.models import DeadEntry, Effect, Reservation, Stock
-from inventory.outcomes import AnswerLost, InventoryUnavailable
+from inventory.outcomes import AnswerLost, InventoryUnavailable, Recorded
 from inventory.reservations import tell_redis
 from resilience import failpoint
 
@@ -33,7 +34,10 @@ _trim = Script("trim.lua")
 
 #: Makes the orders of held reservations that have none yet, inside the drain's transaction; answers
 #: reservation id -> order number for each reservation it was given.
-PlaceOrders = Callable[[Sequence[Reservation]], dict[str, str]]
+PlaceOrders = Callable[[Sequence[Recorded]], dict[str, str]]
+
+#: What the polls of reservations shall read: reservation id -> order number, and the end of the time to pay in ms.
+Statuses = dict[str, tuple[str, int]]
 
 Entry = tuple[str, dict[str, str]]
 
@@ -112,9 +116,11 @@ def _claim_from_the_dead(client: Redis, stream: str, consumer: str, claim_after_
 
 def _record_batch(offer_id: int, entries: list[Entry], place_orders: PlaceOrders, *, any_epoch: bool) -> None:
     events = _understood(offer_id, entries)
-    commit(offer_id, events, place_orders, any_epoch=any_epoch)
+    statuses = commit(offer_id, events, place_orders, any_epoch=any_epoch)
     failpoint.hit("drain.committed")
-    _write_statuses(offer_id, [event.reservation_id for event in events], place_orders)
+    others = [event.reservation_id for event in events if event.reservation_id not in statuses]
+    _write_statuses(offer_id, statuses | _recorded_before(others, place_orders))
+    _release_refused(offer_id, [event for event in events if event.reservation_id in others])
     failpoint.hit("drain.told")
     _acknowledge([_keys.units(offer_id), _keys.events(offer_id)], [stream_id for stream_id, _ in entries])
     failpoint.hit("drain.acknowledged")
@@ -156,21 +162,23 @@ def _bury(offer_id: int, stream_id: str, payload: dict[str, str], error: Excepti
     )
 
 
-def commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool) -> None:
-    """One transaction for all; when an event breaks it, two halves, until only the offenders are left."""
+def commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool) -> Statuses:
+    """One transaction for all; when an event breaks it, two halves, until only the offenders are left. Answers the
+    statuses of what is new."""
     try:
-        record(offer_id, events, place_orders, any_epoch=any_epoch)
+        return record(offer_id, events, place_orders, any_epoch=any_epoch)
     except AWAY:
         raise
     except Exception as error:
         if len(events) > 1:
             middle = len(events) // 2
-            commit(offer_id, events[:middle], place_orders, any_epoch=any_epoch)
-            commit(offer_id, events[middle:], place_orders, any_epoch=any_epoch)
-        elif isinstance(error, IntegrityError):
+            first = commit(offer_id, events[:middle], place_orders, any_epoch=any_epoch)
+            return first | commit(offer_id, events[middle:], place_orders, any_epoch=any_epoch)
+        if isinstance(error, IntegrityError):
             refuse(offer_id, events[0])
         else:
             _bury(offer_id, events[0].stream_id, payload_of(events[0]), error)
+        return {}
 
 
 def payload_of(event: HeldEvent) -> dict[str, str]:
@@ -185,23 +193,35 @@ def payload_of(event: HeldEvent) -> dict[str, str]:
     }
 
 
-def record(offer_id: int, events: Sequence[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool = False) -> None:
-    """Insert what is new, with its orders, and count it, all or nothing. Safe to repeat.
+def record(
+    offer_id: int, events: Sequence[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool = False
+) -> Statuses:
+    """Insert what is new, with its orders, and count it, all or nothing. Safe to repeat. Answers the statuses of what
+    is new.
 
     Raises IntegrityError when PostgreSQL refuses an event, OtherEpoch when the offer has been rebuilt since.
     """
     if not events:
-        return
+        return {}
     with transaction.atomic():
         inserted = insert_reservations(offer_id, events, Reservation.State.HELD)
-        place_orders(list(Reservation.objects.filter(pk__in=[moved.reservation_id for moved in inserted])))
+        statuses = _statuses(inserted, place_orders)
         add_to_buyers(offer_id, inserted)
         # The stock's row last, because everybody who records this offer waits for it.
         _count(offer_id, events, inserted, any_epoch=any_epoch)
         failpoint.hit("drain.uncommitted")
+    return statuses
 
 
-def _count(offer_id: int, events: Sequence[HeldEvent], inserted: Sequence[Moved], *, any_epoch: bool) -> None:
+def _statuses(held: Sequence[Recorded], place_orders: PlaceOrders) -> Statuses:
+    """What the polls shall read of held reservations, whose orders are made where they are missing."""
+    if not held:
+        return {}
+    numbers = place_orders(held)
+    return {row.pk: (numbers[row.pk], int(row.expires_at.timestamp() * 1000)) for row in held}
+
+
+def _count(offer_id: int, events: Sequence[HeldEvent], inserted: Sequence[Recorded], *, any_epoch: bool) -> None:
     epochs = {event.epoch for event in events}
     up_to = max(event.position for event in events)
     units = sum(moved.units for moved in inserted)
@@ -218,16 +238,27 @@ def refuse(offer_id: int, event: HeldEvent) -> None:
             tell_redis(offer_id, [event.reservation_id], Effect.Kind.REFUSE)
 
 
-def _write_statuses(offer_id: int, reservation_ids: list[str], place_orders: PlaceOrders) -> None:
-    """Tell the polls, from what PostgreSQL really holds: an earlier try may have committed part of this batch."""
-    held = list(Reservation.objects.filter(pk__in=reservation_ids, state=Reservation.State.HELD))
-    if not held:
+def _recorded_before(reservation_ids: list[str], place_orders: PlaceOrders) -> Statuses:
+    """From what PostgreSQL really holds: an earlier try may have committed a part of this batch and told nobody."""
+    if not reservation_ids:
+        return {}
+    held = Reservation.objects.filter(pk__in=reservation_ids, state=Reservation.State.HELD)
+    return _statuses([Recorded._make(row) for row in held.values_list(*Recorded._fields)], place_orders)
+
+
+def _write_statuses(offer_id: int, statuses: Statuses) -> None:
+    """Tell the polls what is committed."""
+    if statuses:
+        _record([_keys.reservations(offer_id)], [word for pk, status in statuses.items() for word in (pk, *status)])
+
+
+def _release_refused(offer_id: int, events: list[HeldEvent]) -> None:
+    """Once refused, always refused: a ticket that is used again holds units in a Redis which never heard of that."""
+    if not events:
         return
-    numbers = place_orders(held)
-    arguments: list[Any] = []
-    for reservation in held:
-        arguments += [reservation.pk, numbers[reservation.pk], int(reservation.expires_at.timestamp() * 1000)]
-    _record([_keys.reservations(offer_id)], arguments)
+    refused = Reservation.objects.filter(pk__in=[e.reservation_id for e in events], state=Reservation.State.REFUSED)
+    epochs = {event.reservation_id: event.epoch for event in events}
+    settle(offer_id, [(pk, Effect.Kind.REFUSE, epochs[pk]) for pk in refused.values_list("pk", flat=True)])
 
 
 def trim_all() -> int:

@@ -21,7 +21,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Now
-from redis.exceptions import ResponseError
 
 from inventory import _keys, outbox
 from inventory._connection import asking_redis, stock_redis
@@ -65,16 +64,13 @@ def watch(place_orders: PlaceOrders) -> list[int]:
 
 
 def has_lost_data(stock: Stock) -> bool:
-    """True when Redis knows less of an offer than PostgreSQL has seen of it: another epoch, no counters, no stream, or
-    a stream that ends before what was written down."""
+    """True when Redis knows less of an offer than PostgreSQL has seen of it: another epoch, no counters, no stream
+    that its readers know, or a stream that ends before what was written down."""
     with asking_redis():
         epoch = stock_redis().hget(_keys.units(stock.pk), "epoch")
-        if epoch != str(stock.epoch):
+        if epoch != str(stock.epoch) or not _has_group(stock.pk):  # a stream that was lost comes back without it
             return True
-        try:
-            last: Any = stock_redis().xinfo_stream(_keys.events(stock.pk))["last-generated-id"]
-        except ResponseError:  # no such key
-            return True
+        last: Any = stock_redis().xinfo_stream(_keys.events(stock.pk))["last-generated-id"]
     at_ms, _, seq = str(last).partition("-")
     return (int(at_ms), int(seq)) < (stock.high_water_ms, stock.high_water_seq)
 
@@ -124,16 +120,16 @@ def claim(offer_id: int, standing: Standing, epoch: int, at_ms: int, place_order
     Raises Stock.DoesNotExist for an offer that never was.
     """
     stock = Stock.objects.get(pk=offer_id)
-    Claim.objects.get_or_create(
-        reservation_id=standing.reservation_id,
-        defaults={
-            "stock": stock,
-            "buyer_id": standing.buyer_id,
-            "units": standing.units,
-            "epoch": epoch,
-            "reserved_at_ms": at_ms,
-        },
-    )
+    told: dict[str, Any] = {
+        "stock": stock,
+        "buyer_id": standing.buyer_id,
+        "units": standing.units,
+        "epoch": epoch,
+        "reserved_at_ms": at_ms,
+    }
+    each, _ = Claim.objects.get_or_create(reservation_id=standing.reservation_id, defaults=told)
+    if each.settled_at:  # held again since, and lost again before it was written down
+        Claim.objects.filter(pk=each.pk).update(**told, settled_at=None)
     if epoch == stock.epoch and stock.recovering_until is None:
         logger.error("offer %s: a receipt of this epoch is unknown to stock Redis, which has lost data", offer_id)
         begin(offer_id, epoch, place_orders)
@@ -175,12 +171,13 @@ def _record_claim(each: Claim, place_orders: PlaceOrders) -> None:
 def _settle_late_claims(place_orders: PlaceOrders) -> None:
     """Receipts that came after the window: they get units as long as there are some, from Redis like everybody."""
     late = Claim.objects.filter(settled_at=None, stock__recovering_until=None)
-    for each in late.order_by("reserved_at_ms")[:CLAIMS_AT_ONCE]:
+    for each in late.order_by("reserved_at_ms", "pk")[:CLAIMS_AT_ONCE]:
         [answer] = reserve(each.stock_id, [Wish(each.reservation_id, each.buyer_id, each.units, "late")])
         if answer.outcome.is_final:
-            if not answer.outcome.yours:
-                outbox.refuse(each.stock_id, _event_of(each))
-            Claim.objects.filter(pk=each.pk).update(settled_at=Now())
+            with transaction.atomic():
+                if not answer.outcome.yours:
+                    outbox.refuse(each.stock_id, _event_of(each))
+                Claim.objects.filter(pk=each.pk).update(settled_at=Now())
 
 
 def _event_of(each: Claim) -> HeldEvent:

@@ -122,10 +122,11 @@ def change(offer_id: int, units: int, *, reason: str, by: str, change_id: uuid.U
 
 def finish_changes() -> int:
     """Go on with the changes that a crash or an absent Redis left pending; answers how many."""
-    pending = list(StockChange.objects.filter(state=StockChange.State.PENDING, stock__recovering_until=None))
-    for asked in pending:
+    pending = StockChange.objects.filter(state=StockChange.State.PENDING, stock__recovering_until=None)
+    in_order = list(pending.order_by("created_at"))
+    for asked in in_order:
         _finish(asked)
-    return len(pending)
+    return len(in_order)
 
 
 def _finish(asked: StockChange) -> StockChange:

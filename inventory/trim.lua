@@ -21,7 +21,10 @@ end
 local clock = redis.call('TIME')
 local limit = string.format('%.0f-0', clock[1] * 1000 + math.floor(clock[2] / 1000) - tonumber(ARGV[1]))
 
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
+if #groups == 0 then return 0 end  -- the stream was lost and began again: nobody has read any of it
+
+for _, group in ipairs(groups) do
     local facts = {}
     for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
     local read_ms, read_seq = parts(facts['last-delivered-id'])

@@ -107,6 +107,7 @@ def _redis(offer_id: int) -> Iterator[Finding]:
 
     records = dict(_records(offer_id))
     yield from _redis_counters(offer_id, units, records)
+    yield from _quantities(offer_id, units["quantity"])
     yield from _redis_buyers(offer_id, units["limit"], records)
     yield from _drift(offer_id, {str(row[0]): row[1:] for row in rows}, records)
     yield from _under_way(offer_id, units)
@@ -136,6 +137,12 @@ def _redis_counters(
         yield Finding(1, offer_id, f"Redis counts {held} held, {sold} sold; its records say {dict(by_state)}")
     if units["taken"] != by_state.total():
         yield Finding(8, offer_id, f"Redis has let {units['taken']} units be held; its records say {by_state.total()}")
+
+
+def _quantities(offer_id: int, in_redis: int) -> Iterator[Finding]:
+    [(quantity,)] = _rows("SELECT quantity FROM inventory_stock WHERE id = %s", offer_id)
+    if quantity != in_redis:
+        yield Finding(8, offer_id, f"PostgreSQL has {quantity} units in all, Redis {in_redis}")
 
 
 def _redis_buyers(offer_id: int, limit: int, records: dict[str, tuple[str, int, int]]) -> Iterator[Finding]:

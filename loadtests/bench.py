@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _chosen(options.only)
         with open_house(say) as house:
             machine = _machine(house)
-            say(f"\n{', '.join(f'{name} {value}' for name, value in machine.items())}\n")
             figures = _measure(house, chosen, options.rounds, options.seconds)
+            machine["load at the end"] = _load()
     except Refusal as refusal:
         _complain(refusal)
         return 2
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("stopped")
         return 130
-    return _report(figures, machine, options)
+    return report(figures, machine, options)
 
 
 def say(text: str = "") -> None:
@@ -99,7 +99,7 @@ def _machine(house: House) -> dict[str, str]:
         [postgresql] = cursor.fetchone()
     return {
         "processors": str(os.cpu_count()),
-        "load": f"{os.getloadavg()[0]:.1f}",
+        "load": _load(),
         "fdatasync": f"{_disk_seconds() * 1_000_000:.0f} us",
         "Python": platform.python_version(),
         "redis-py": redis.__version__,
@@ -107,6 +107,11 @@ def _machine(house: House) -> dict[str, str]:
         "fsync": str(house.redis.config_get("appendfsync")["appendfsync"]),
         "PostgreSQL": str(postgresql).split()[0],
     }
+
+
+def _load() -> str:
+    """Of the last minute. More than nothing before the start: somebody else is at work, and the spread will show it."""
+    return f"{os.getloadavg()[0]:.1f}"
 
 
 def _disk_seconds() -> float:
@@ -143,8 +148,10 @@ def _one(house: House, name: str, contender: Contender, seconds: float, when: st
     return samples
 
 
-def _report(figures: Figures, machine: dict[str, str], options: argparse.Namespace) -> int:
+def report(figures: Figures, machine: dict[str, str], options: argparse.Namespace) -> int:
+    """Print the table, write the files that were asked for; answers the exit status."""
     judgements = judge_all(BARS, figures)
+    say(f"\n{', '.join(f'{name} {value}' for name, value in machine.items())}")
     say(f"\n{table.text(figures, judgements)}")
     if options.markdown:
         options.markdown.write_text(f"{table.markdown(figures, judgements)}\n")

@@ -9,8 +9,8 @@ that. At most one batch is away at any moment.
 
 Why two kinds of sender: with a thread that sends everything, a call that is alone pays for two switches of threads,
 67 us of CPU instead of 36. With callers alone, of whom each hands the role to one that waits, 64 threads get 30.9k
-answers a second instead of 33.5k, and who is handed the role just before its deadline can no longer keep it. (The price:
-eight threads get 11.6k instead of 12.9k. Medians of nine runs on two cores; each request was a script in a Redis that
+answers a second instead of 33.5k, and who is handed the role just before its deadline can no longer keep it. The price:
+eight threads get 11.6k instead of 12.9k. (Medians of nine runs on two cores; each request was a script in a Redis that
 writes to its disk before it answers.)
 """
 

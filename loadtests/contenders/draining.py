@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from inventory import outbox
 from inventory.models import Reservation
 from inventory.outbox import PlaceOrders
+from inventory.outcomes import Recorded
 from loadtests.contenders.selling import hold_for, open_offer
 from loadtests.contenders.stopwatch import Stopwatch
 from loadtests.figures import Sample
@@ -34,6 +35,6 @@ class Drain:
         return [Sample(recorded / watch.seconds, "events/s")]
 
 
-def place_none(held: Sequence[Reservation]) -> dict[str, str]:
+def place_none(held: Sequence[Recorded]) -> dict[str, str]:
     """Numbers, and no orders: what is left is inventory's own part of the drain."""
     return {reservation.pk: "-" for reservation in held}

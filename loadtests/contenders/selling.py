@@ -29,7 +29,7 @@ def open_offer(quantity: int = ENOUGH, *, hold_seconds: int = 900) -> int:
     sale = Sale.objects.create(slug=f"bench-{number}", title="Bench", opens_at=now - WINDOW, closes_at=now + WINDOW)
     offer = opening.add_offer(sale, product, price_minor=9_900, quantity=quantity, hold_seconds=hold_seconds)
     opening.schedule(sale)
-    return offer.pk
+    return int(offer.pk)
 
 
 def wish(offer_id: int, buyer_id: int) -> Wish:

@@ -12,16 +12,16 @@ from loadtests.figures import Sample
 from loadtests.house import House
 from shop.models import Order
 
-#: Tasks for each second of the measurement: as many as are consumed in about that time.
-TASKS_A_SECOND = 500
+#: Tasks for each second of the measurement: about as many as are consumed in that time.
+TASKS_A_SECOND = 200
 #: The fewest, so that start and end do not matter.
 TASKS_MINIMUM = 100
 #: Seconds between two looks, and seconds after which a worker that makes no progress is given up.
 LOOK_SECONDS, PATIENCE_SECONDS = 0.05, 60
 
 WORKER = [
-    *("-m", "celery", "-A", "shop", "worker", "-n", "one-by-one@bench", "--pool", "solo", "-Q", QUEUE),
-    *("-I", "loadtests.contenders.orders_one_by_one", "--loglevel", "ERROR"),
+    *("-m", "celery", "-A", "loadtests.contenders.one_by_one_worker", "worker", "-n", "one-by-one@bench"),
+    *("--pool", "solo", "-Q", QUEUE, "-I", "loadtests.contenders.orders_one_by_one", "--loglevel", "ERROR"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 ]
 
@@ -63,4 +63,5 @@ def _consumed(tasks: int) -> float:
             raise RuntimeError("the worker did not place all orders")
         time.sleep(LOOK_SECONDS)
     span = Order.objects.aggregate(first=Min("placed_at"), last=Max("placed_at"))
-    return (tasks - 1) / (span["last"] - span["first"]).total_seconds()
+    seconds: float = (span["last"] - span["first"]).total_seconds()
+    return (tasks - 1) / seconds

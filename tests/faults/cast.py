@@ -9,17 +9,14 @@ import json
 import logging
 import multiprocessing
 import os
-import random
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import django
@@ -30,16 +27,16 @@ if not apps.ready:  # in the process that all others are forked from; pytest has
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.utils import timezone
+from django.db import connection
 
-from inventory import doorbell, outbox, recovery, reservations, stock, verification
-from inventory.outcomes import InventoryUnavailable, Outcome, Wish
+from inventory import doorbell, outbox, stock, verification
+from inventory.models import Stock
+from inventory.outcomes import Outcome
 from resilience import failpoint
-from shop import buying, demo, opening, orders, payments, provider, tasks, tickets
+from shop import buying, demo, orders, payments, provider, tasks, tickets
 from shop import verification as shop_verification
 from shop.buyers import Buyer
-from shop.models import Offer, Order
+from shop.models import Order
 from tests.faults.history import Log
 
 #: Seconds between two looks of a worker at what there is to do.
@@ -53,12 +50,14 @@ PATIENT_SECONDS = 1.0
 #: Times a shopper presses Buy with one ticket while the answer is not final.
 PRESSES = 4
 #: Threads of one process of shoppers.
-THREADS = 3
+THREADS = 6
 
 #: What a broken world does to whoever asks it.
 AWAY = (*outbox.AWAY, stock.ShelfLost)
 
 _device = b"\0" * 8
+
+logger = logging.getLogger(__name__)
 
 
 def play(log: str, failpoints: str, part: Callable[..., None], *arguments: Any) -> None:
@@ -74,7 +73,6 @@ def _write_to(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
-    logging.getLogger("multiprocessing").setLevel(logging.ERROR)
 
 
 def answer(there: Connection, work: Callable[..., Any], *arguments: Any) -> None:
@@ -104,7 +102,7 @@ def _waiting_out_faults(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except AWAY as away:
-        print(f"{os.getpid()} {work}: {away!r}", file=sys.stderr)  # noqa: T201  (to the log of the test)
+        logger.warning("%s %s: %r", os.getpid(), work, away)
         connection.close()
         time.sleep(FAULT_SECONDS)
         return None
@@ -113,13 +111,20 @@ def _waiting_out_faults(work: Callable[[], Any]) -> Any:
 # --- Shoppers
 
 
-def shoppers(history: str, offer_id: int, buyer_ids: list[int], limit: int, seed: str, seconds: float) -> None:
-    """Some threads of people who buy, poll, pay, cancel or forget about it, until the time is over."""
+def shoppers(
+    history: str,
+    offer_id: int,
+    buyer_ids: list[int],
+    limit: int,
+    endings: tuple[str, ...],
+    seed: str,
+    seconds: float,
+) -> None:
+    """Some threads of people who buy, poll, and then pay, cancel or forget about it, until the time is over."""
     until = time.monotonic() + seconds
     with Log(Path(history)) as log:
-        people = [
-            _Shopper(offer_id, buyer_ids, limit, random.Random(f"{seed}-{number}"), log) for number in range(THREADS)
-        ]
+        choices = [Random(f"{seed}-{number}") for number in range(THREADS)]
+        people = [_Shopper(offer_id, buyer_ids, limit, endings, choice, log) for choice in choices]
         threads = [threading.Thread(target=person.shop_until, args=(until,), daemon=True) for person in people]
         for thread in threads:
             thread.start()
@@ -132,7 +137,8 @@ class _Shopper:
     offer_id: int
     buyer_ids: list[int]
     limit: int
-    choice: random.Random
+    endings: tuple[str, ...]
+    choice: Random
     log: Log
 
     def shop_until(self, until: float) -> None:
@@ -184,7 +190,7 @@ class _Shopper:
         order = Order.objects.filter(reservation=reservation_id).first()
         if order is None:  # late money has given it another reservation
             return
-        match self.choice.choice(["pay", "pay", "cancel", "cancel", "forget"]):
+        match self.choice.choice(self.endings):
             case "pay":
                 self.log.wants("pay", reservation_id)
                 pay(order)
@@ -253,10 +259,20 @@ def open_sale(slug: str, buyers: int, quantity: int, limit: int, hold: int) -> t
     return sale.offers.get().pk, [person.pk for person in people]
 
 
+def last_click(offer_id: int) -> list[str]:
+    """Somebody new wants one unit: as long as one is left, the sale sells it. Answers what is wrong about that."""
+    levels = stock.levels([offer_id])[offer_id]
+    assert levels is not None
+    newcomer = User.objects.create(username=f"newcomer-{time.monotonic_ns()}")
+    _, ticket = tickets.issue(offer_id, Buyer(newcomer.pk, _device, 0))
+    expected = Outcome.RESERVED if levels.available else Outcome.SOLD_OUT
+    click = buying.buy(ticket, 1)
+    return [] if click.outcome == expected else [f"with {levels.available} units left, a click is {click.outcome}"]
+
+
 def close_sale(offer_id: int) -> None:
-    """Nobody has to look at it any more."""
-    Offer.objects.filter(pk=offer_id).update()
-    stock.Stock.objects.filter(pk=offer_id).update(archived=True)
+    """The workers of the next round have nothing to do with it."""
+    Stock.objects.filter(pk=offer_id).update(archived=True)
 
 
 def findings(offer_id: int) -> list[str]:

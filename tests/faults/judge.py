@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
 
 from tests.faults.history import History, Story
 from tests.faults.world import World
@@ -60,8 +61,16 @@ def _unkept(history: History, rows: dict[str, Row], heard: dict[str, str]) -> It
             yield f"{pk} was acknowledged, is {state}, and its buyer heard {heard.get(pk)}: {story}"
         if state is not None and not _could_be(state, story):
             yield f"{pk} is {state}: {story}"
+        if _was_told_a_lie(story):
+            yield f"{pk} was held, and its buyer heard otherwise before: {story}"
         if state and not story.acknowledged and not story.is_unknown:
             yield f"{pk} is {state}, and its buyer heard a clear no: {story}"
+
+
+def _was_told_a_lie(story: Story) -> bool:
+    """That nothing was done for a press of the button, where the next press finds that something was."""
+    before = list(takewhile(lambda outcome: outcome != "REPEATED", story.outcomes))
+    return len(before) < len(story.outcomes) and not {"RESERVED", "UNKNOWN"} & {*before}
 
 
 def _could_be(state: str, story: Story) -> bool:

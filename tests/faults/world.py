@@ -25,7 +25,7 @@ import redis
 
 from shop.local import supervisor as supervisor_module
 from shop.local.accounts import shared_temp
-from shop.local.servers import Running, start_all
+from shop.local.servers import start_all
 from shop.local.state import State
 from shop.local.supervisor import Supervisor
 from tests.crowd import PATIENCE_SECONDS, eventually
@@ -111,6 +111,9 @@ class World:
         try:
             yield
         finally:
+            for process in multiprocessing.active_children():
+                if isinstance(process, Process):
+                    end(process)  # it may hang, where nothing else reaches it
             multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
     def _variables(self) -> Mapping[str, str]:
@@ -128,7 +131,9 @@ class World:
 
     def start(self, part: Callable[..., None], *arguments: Any, failpoint: str = "") -> Process:
         """A process that plays this part, with FAILPOINT set for it."""
-        process = self._context.Process(target=cast.play, args=(str(self.log), failpoint, part, *arguments))
+        process = self._context.Process(
+            target=cast.play, args=(str(self.log), failpoint, part, *arguments), daemon=True
+        )
         process.start()
         return process
 

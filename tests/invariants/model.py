@@ -7,9 +7,9 @@ and effects (back). Every rule of the inventory is one short method here; test_m
 from dataclasses import dataclass, field, replace
 
 #: A buyer whose orders PostgreSQL refuses: the account is gone.
-NOBODY = 6
+NOBODY = 9
 #: The most events that may wait, and the most that the drain takes at once.
-EVENTS_MAXIMUM, BATCH_EVENTS = 12, 3
+EVENTS_MAXIMUM, BATCH_EVENTS = 8, 3
 #: Who drains during a recovery, and claims what others had begun.
 RECOVERER = "recoverer"
 
@@ -192,9 +192,12 @@ class OfferModel:
         return within_limit and within_stock and hold.units <= self.limit and hold.buyer != NOBODY
 
     def _tell(self, reservation: str) -> None:
-        known = self.holds.get(reservation)
-        if known and known.state == "held" and self.rows[reservation].state == "held":
-            self.holds[reservation] = replace(known, state="placed")
+        """The polls read what is committed; once refused, always refused."""
+        known, word = self.holds.get(reservation), {"held": "placed", "refused": "refused"}
+        state = self.rows[reservation].state
+        reached = state == "held" or self.shelf_epoch is not None
+        if known and known.state == "held" and state in word and reached:
+            self.holds[reservation] = replace(known, state=word[state])
 
     def replay(self) -> None:
         """Every event that is kept is read again."""
@@ -246,15 +249,19 @@ class OfferModel:
             self._finish(asked)
 
     def _finish(self, asked: Change, dies_at: str = "") -> None:
-        if self.quantity is None or (self.recovering and asked.units < 0):
+        if self.quantity is not None and asked not in self.moved and asked.epoch == self.shelf_epoch:
+            self.moved[asked] = max(asked.units, -self.available)
+            self.quantity += self.moved[asked]
+        die("change.moved", dies_at)
+        if self.quantity is None:
             raise Lost
-        stale = asked not in self.moved and asked.epoch != self.shelf_epoch
-        if not (stale and asked.units > 0):  # else Redis was filled with them
-            if asked not in self.moved:
-                self.moved[asked] = max(asked.units, -self.available)
-                self.quantity += self.moved[asked]
-            die("change.moved", dies_at)
+        if asked in self.moved:
             self.recorded_quantity += min(self.moved[asked], 0)
+        elif asked.units < 0:  # Redis was filled anew with these units in it
+            if asked.epoch == self.epoch:
+                raise Lost
+            asked.epoch = self.epoch
+            return self._finish(asked, dies_at)
         self.pending.remove(asked)
 
     def change_limit(self, limit: int) -> None:
@@ -280,8 +287,10 @@ class OfferModel:
             self.events, self.has_stream = [], False
         if what in ("everything", "units"):
             self.quantity = self.shelf_epoch = None
-        if what == "everything":
-            self.holds, self.moved = {}, {}
+        if what in ("everything", "reservations", "buyers"):
+            self.holds = {}
+        if what in ("everything", "changes"):
+            self.moved = {}
 
     def vanished(self) -> list[str]:
         """Told to their buyers, and known to neither store."""
@@ -289,7 +298,8 @@ class OfferModel:
 
     def claim(self, reservation: str) -> None:
         """The buyer shows the receipt; one of this epoch proves the loss."""
-        self.claims[reservation] = receipt = self.receipts[reservation]
+        receipt = self.receipts[reservation]
+        self.claims.setdefault(reservation, receipt)
         if receipt.epoch == self.epoch and not self.recovering:
             self._begin()
 

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from redis.connection import AbstractConnection
 
 from inventory import _commit, _connection, _keys, doorbell, reservations
-from inventory._scripts import Script
+from inventory._scripts import Call, Script
 from inventory.outcomes import Answer, InventoryUnavailable, Outcome, Wish
 from resilience.batching import Batcher
 from shop.models import Offer, Sale
@@ -28,8 +28,8 @@ from tests.people import reservation_id
 CROWD = 64
 #: Seconds in which a buyer must hear something, however loaded the machine is that runs the tests.
 HANGING_SECONDS = 0.8
-#: Seconds that a caller waits who shall not be sent.
-SOON = 0.05
+#: Seconds that a caller waits who shall not be sent, and who shall be sent and hear nothing.
+SOON, LATER = 0.05, 0.5
 
 #: What a call of reserve.lua is known by on the wire.
 RESERVE = hashlib.sha1(Script("reserve.lua").source.encode()).hexdigest().encode()
@@ -57,10 +57,13 @@ def proxy(redis_behind: Callable[[str], None]) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing runs out of time while a test sets its scene."""
     monkeypatch.setattr(_connection, "ANSWER_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(_commit, "HEARD_SECONDS", PATIENCE_SECONDS)
+    _connection.stock_redis.cache_clear()
+    yield
+    _connection.stock_redis.cache_clear()
 
 
 @pytest.fixture
@@ -183,6 +186,13 @@ def test_more_than_a_script_takes_is_still_one_trip(
     assert proxy.requests(RESERVE) == 3
 
 
+def test_no_calls_need_no_redis(redis_behind: Callable[[str], None]) -> None:
+    """Nothing to ask: nobody to be asked."""
+    redis_behind("unix:///nowhere/redis.sock")
+
+    assert Script("reserve.lua").run_each([], _connection.pooled(_connection.stock_redis())) == []
+
+
 def test_no_wishes_make_no_trip(offer: Offer, trips: list[int]) -> None:
     """Empty input never leaves the process."""
     assert reservations.reserve(offer.pk, []) == []
@@ -290,13 +300,13 @@ def test_only_what_was_lost_goes_again(
     again, and finds what it did."""
     heard, lost = make_sale().offers.get(), make_sale().offers.get()
     proxy.script = [(At(2, RESERVE), OnlyThere(Reset(after_bytes=ONE_ANSWER_BYTES)))]
-    answers = queue.form([heard, heard, lost])
+    answers = queue.form([heard, heard, lost, lost])
 
     proxy.heal()
 
-    assert outcomes(answers) == [Outcome.RESERVED, Outcome.RESERVED, Outcome.REPEATED]
+    assert outcomes(answers) == [Outcome.RESERVED] * 2 + [Outcome.REPEATED] * 2
     assert proxy.requests(RESERVE) == 1 + 2 + 1
-    assert (held(stock_redis, heard), held(stock_redis, lost)) == (2, 1)
+    assert (held(stock_redis, heard), held(stock_redis, lost)) == (2, 2)
 
 
 def test_sent_once_stays_unknown(offer: Offer, proxy: FaultProxy) -> None:
@@ -362,6 +372,23 @@ def test_who_waits_too_long_is_busy(
     assert held(stock_redis, offer) == 1
 
 
+@pytest.mark.usefixtures("patient")
+def test_who_was_sent_and_hears_too_late_does_not_know(
+    offer: Offer, proxy: FaultProxy, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A buyer's time runs out while his own trip is away: UNKNOWN, long before the trip itself is given up."""
+    proxy.script = [(At(2, RESERVE), OnlyThere(LoseAnswers()))]
+    answers = queue.form([offer])
+    monkeypatch.setattr(_commit, "HEARD_SECONDS", LATER)
+    late = queue.join(offer)
+    eventually(lambda: _commit.batcher.waiting)
+
+    proxy.heal()
+
+    assert outcomes(answers) == [Outcome.RESERVED]
+    assert outcomes([late]) == [Outcome.UNKNOWN]
+
+
 @pytest.mark.parametrize(("setting", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")])
 def test_a_redis_that_takes_no_writes_is_unavailable(
     offer: Offer, stock_redis: redis.Redis, setting: str, value: str
@@ -378,19 +405,18 @@ def test_a_redis_that_takes_no_writes_is_unavailable(
     assert reservations.reserve(offer.pk, [wish])[0].outcome == Outcome.RESERVED
 
 
-@pytest.mark.parametrize("word", ["OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "BUSY"])
+@pytest.mark.parametrize("word", ["OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "BUSY", "NOSCRIPT"])
 def test_each_word_of_a_server_that_does_nothing(tmp_path: Path, word: str) -> None:
-    """One script call of two is refused with the word; the other is heard, also when its answer comes after."""
+    """One script call of three is refused with the word; those before and after it are heard."""
     script = Script("any.lua")
     script.path = tmp_path / "any.lua"
-    script.path.write_text("return ARGV[1] == '' and 'done' or redis.error_reply(ARGV[1])")
+    script.path.write_text("return ARGV[2] and redis.error_reply(ARGV[2]) or ARGV[1]")
+    calls: list[Call] = [([], ["first"]), ([], ["second", f"{word} cannot do that now"]), ([], ["third"])]
 
-    refused, done = script.run_each(
-        [([], [f"{word} cannot do that now"]), ([], [""])], _connection.pooled(_connection.stock_redis())
-    )
+    first, refused, third = script.run_each(calls, _connection.pooled(_connection.stock_redis()))
 
     assert isinstance(refused, InventoryUnavailable)
-    assert done == "done"
+    assert (first, third) == ("first", "third")
 
 
 @pytest.mark.usefixtures("patient")

@@ -13,16 +13,18 @@ import pytest
 from resilience.batching import AnswerLate, Batcher, NotSent, QueueFull, _Call
 from tests.crowd import PATIENCE_SECONDS, eventually
 
-#: Calls of which none may be forgotten, by few and by many. Soak: `SOAK_CALLS=1000000 pytest -k forgotten`.
-CALLS = int(os.environ.get("SOAK_CALLS", "100000"))
+#: Calls of which none may be forgotten, by a crowd and by two people. Soak: `SOAK_CALLS=1000000 pytest -k forgotten`.
+CALLS = int(os.environ.get("SOAK_CALLS", "200000"))
+#: Two people wait for each other after each call, which takes ten times as long.
+CALLS_OF_TWO = CALLS // 8
 #: Seconds between two of Python's switches from thread to thread: in these tests they happen everywhere.
 SWITCH_SECONDS = 1e-5
 #: Seconds to a deadline that shall pass while its caller waits to be sent.
 SOON = 0.05
 #: Seconds to a deadline that shall pass after its caller was sent, also on a machine that stumbles.
 LATER = 0.5
-#: Threads that may wait in one test.
-CROWD = 16
+#: Threads that may be in one test.
+CROWD = 48
 
 
 class Line:
@@ -328,28 +330,49 @@ def nervous() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-@pytest.mark.usefixtures("nervous")
-@pytest.mark.parametrize("callers", [3, 48], ids=["mostly alone", "mostly together"])
-def test_nobody_is_forgotten(callers: int) -> None:
-    """Every call of people who never stop gets its own answer, and no two batches are away at once."""
-    away = threading.Lock()
+class Wire:
+    """Answers requests with themselves, after others may have run. Breaks when it is used twice at once."""
 
-    def send(requests: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        assert away.acquire(blocking=False), "two batches are away"
-        time.sleep(0)  # as a round trip does: others may run
-        away.release()
+    def __init__(self) -> None:
+        self._away = threading.Lock()
+
+    def send(self, requests: Sequence[int]) -> list[int]:
+        assert self._away.acquire(blocking=False), "two batches are away"
+        time.sleep(0)
+        self._away.release()
         return list(requests)
 
-    batcher: Batcher[tuple[int, int], tuple[int, int]] = Batcher(send, batch_maximum=20, queue_maximum=callers)
+
+@pytest.mark.usefixtures("nervous")
+def test_nobody_is_forgotten_in_a_crowd() -> None:
+    """Every call of 48 people who never stop gets its own answer, and no two batches are away at once."""
+    batcher: Batcher[int, int] = Batcher(Wire().send, batch_maximum=20, queue_maximum=CROWD)
 
     def ask(caller: int) -> int:
-        return sum(batcher.call((caller, n), in_time()) == (caller, n) for n in range(CALLS // callers))
+        mine = range(caller, CALLS, CROWD)
+        return sum(batcher.call(request, in_time()) == request for request in mine)
 
-    with ThreadPoolExecutor(callers) as pool:
-        answered = list(pool.map(ask, range(callers)))
+    with ThreadPoolExecutor(CROWD) as pool:
+        answered = sum(pool.map(ask, range(CROWD)))
 
-    assert answered == [CALLS // callers] * callers
-    assert batcher.requests == sum(answered)
-    assert batcher.batches < batcher.requests
+    assert answered == batcher.requests == CALLS
+    assert batcher.batches < CALLS
     assert 1 < batcher.largest_batch <= 20
     assert batcher.waiting == 0
+
+
+@pytest.mark.usefixtures("nervous")
+def test_nobody_is_forgotten_when_all_others_have_left() -> None:
+    """Two ask at once and then wait for each other: whoever is left behind, nobody comes by to be sent with."""
+    batcher: Batcher[int, int] = Batcher(Wire().send, batch_maximum=20, queue_maximum=2)
+    start_line = threading.Barrier(2)
+
+    def ask(caller: int) -> int:
+        answered = 0
+        for request in range(caller, CALLS_OF_TWO, 2):
+            start_line.wait(2 * PATIENCE_SECONDS)
+            answered += batcher.call(request, in_time()) == request
+        return answered
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(ask, range(2))) == CALLS_OF_TWO

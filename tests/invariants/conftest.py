@@ -1,0 +1,30 @@
+"""A small world: few events may wait, time is never waited for, and a crash is one word away."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from pytest_django import Settings
+
+from inventory import outbox, recovery
+
+pytest.register_assert_rewrite("tests.invariants.machine")
+
+from tests.invariants.machine import failpoints  # noqa: E402  # after the line that makes its assertions explain
+from tests.invariants.model import BATCH_EVENTS, EVENTS_MAXIMUM  # noqa: E402
+
+
+@pytest.fixture
+def small_world(
+    transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, stock_redis: redis.Redis
+) -> Iterator[None]:
+    """The settings that the model assumes. Nothing here is about the disk, so Redis does not wait for it."""
+    settings.EVENTS_WAITING_MAXIMUM = EVENTS_MAXIMUM
+    settings.CLAIM_WINDOW_SECONDS = settings.EVENTS_KEPT_SECONDS = settings.PAYMENT_GRACE_SECONDS = 0
+    settings.CLAIM_AFTER_SECONDS = 0
+    monkeypatch.setattr(outbox, "BATCH_EVENTS", BATCH_EVENTS)
+    monkeypatch.setattr("resilience.failpoint.hit", failpoints.hit)
+    monkeypatch.setattr(recovery.logger, "disabled", True)
+    stock_redis.config_set("appendfsync", "no")
+    yield
+    stock_redis.config_set("appendfsync", "always")

@@ -1,0 +1,103 @@
+"""The machine is worth its time: it notices each of these mistakes in the Lua scripts. Runs with SOAK=1 only."""
+
+import hashlib
+import os
+
+import pytest
+import redis
+from hypothesis import Phase
+from hypothesis import settings as profile
+from hypothesis.stateful import run_state_machine_as_test
+
+from inventory import _commit, effects, outbox, stock
+from inventory._scripts import Script
+from inventory.outcomes import InventoryUnavailable
+from tests.invariants.machine import PROFILE, InventoryMachine
+
+#: Examples within which a mistake has to be noticed. Most take fewer than ten.
+EXAMPLES = 200
+
+RESERVE, SETTLE = _commit._reserve, effects._settle
+RECORD, ACKNOWLEDGE, TRIM = outbox._record, outbox._acknowledge, outbox._trim
+CHANGE, INSTALL = stock._change, stock._install
+
+#: What is wrong -> the script, what stands there, and what the mistaken script says instead.
+MUTANTS: dict[str, tuple[Script, str, str]] = {
+    "the door is judged before the reservation is known": (
+        RESERVE,
+        "    local record = taken_now",
+        "    if door then return door end\n    local record = taken_now",
+    ),
+    "the window is judged before the reservation is known": (
+        RESERVE,
+        "    local record = taken_now",
+        "    if window then return window end\n    local record = taken_now",
+    ),
+    "sold out is judged before the limit": (
+        RESERVE,
+        "    local standing = standing_of(buyer)\n",
+        "    local standing = standing_of(buyer)\n    if units > available then return 'SOLD_OUT' end\n",
+    ),
+    "a unit too few for each buyer": (RESERVE, "standing.units + units > limit", "standing.units + units >= limit"),
+    "the last unit is never sold": (RESERVE, "if units > available", "if units >= available"),
+    "a unit too many is sold": (RESERVE, "if units > available", "if units > available + 1"),
+    "a batch forgets whom it has served": (RESERVE, "taken_now[reservation] or redis.call", "redis.call"),
+    "a batch forgets its buyers' units": (RESERVE, "standing.units = standing.units + units", ""),
+    "a batch forgets the units it gives": (RESERVE, "available = available - units", ""),
+    "units stay available": (RESERVE, "redis.call('HINCRBY', units_key, 'available', -units_granted)", ""),
+    "units are not held": (RESERVE, "redis.call('HINCRBY', units_key, 'held', units_granted)", ""),
+    "the drain is not told": (RESERVE, "redis.call('XADD', events_key, '*'", "redis.call('ECHO', 'x') local _ = ('x'"),
+    "waiting events are not counted": (RESERVE, "redis.call('HINCRBY', units_key, 'waiting', #granted)", ""),
+    "an event too few may wait": (RESERVE, "+ wishes > tonumber(ARGV[1])", "+ wishes >= tonumber(ARGV[1])"),
+    "numbers are what Lua takes for numbers": (RESERVE, "string.match(text, '^[1-9]%d*$')", "tonumber(text)"),
+    "everybody's ticket finds a reservation": (RESERVE, "'^%a+:' .. buyer .. ':'", "'^%a+:%d+:'"),
+    "any units find a reservation": (RESERVE, "':' .. units_text .. '$'", "':%d+$'"),
+    "late money needs an open sale": (RESERVE, "if window and reason ~= 'late' then", "if window then"),
+    "late money passes a paused sale": (
+        RESERVE,
+        "if door then return door end",
+        "if door and reason ~= 'late' then return door end",
+    ),
+    "it sells before it opens": (RESERVE, "if now_ms < tonumber(known[6])", "if false"),
+    "it sells after it closes": (RESERVE, "or now_ms >= tonumber(known[7])", ""),
+    "an effect of another filling counts": (SETTLE, "if effect_epoch ~= epoch then return 'STALE' end", ""),
+    "a hold ends twice": (SETTLE, "if state ~= 'held' and state ~= 'placed'", "if not state"),
+    "a placed hold never ends": (SETTLE, "if state ~= 'held' and state ~= 'placed'", "if state ~= 'held'"),
+    "a limit is used up for ever": (SETTLE, "take_from(buyer, reservation, tonumber(units))", ""),
+    "what is released is gone": (SETTLE, "redis.call('HINCRBY', KEYS[1], 'available', units)", ""),
+    "what is paid goes back on sale": (SETTLE, "if ending == 'paid'", "if ending == 'nothing'"),
+    "a status goes back": (RECORD, "'^held:(%d+):(%d+)$'", "'^%a+:(%d+):(%d+)'"),
+    "a recorded event waits for ever": (ACKNOWLEDGE, "if open > 0 and", "if false and"),
+    "acknowledged events stay open": (ACKNOWLEDGE, "redis.call('XACK', KEYS[2], 'record', unpack(ARGV))", "#ARGV"),
+    "open events are trimmed": (TRIM, "if open[1] > 0", "if false"),
+    "unread events are trimmed": (
+        TRIM,
+        "limit = earlier(limit, string.format('%.0f-%.0f', read_ms, read_seq + 1))",
+        "",
+    ),
+    "a stream that nobody reads is trimmed": (TRIM, "if #groups == 0", "if false"),
+    "a change is made twice": (CHANGE, "if made_before then return made_before end", ""),
+    "held units are taken away": (CHANGE, "math.max(tonumber(units), -tonumber(here[2])) + 0", "tonumber(units)"),
+    "a change counts again in a new filling": (CHANGE, "if here[1] ~= epoch then return 'STALE' end", ""),
+    "taking nothing breaks": (CHANGE, "-tonumber(here[2])) + 0", "-tonumber(here[2]))"),
+    "an offer starts anew when its window moves": (INSTALL, "if not present then", "if true then"),
+    "a lost offer is made up": (INSTALL, "if not present and make ~= 'MAKE'", "if false"),
+    "the limit never changes": (INSTALL, "'limit', limit, 'state', state", "'state', state"),
+}
+
+
+@pytest.mark.skipif("SOAK" not in os.environ, reason="a minute or two: SOAK=1 asks for it")
+@pytest.mark.usefixtures("small_world")
+@pytest.mark.parametrize("mistake", MUTANTS)
+def test_the_machine_notices_a_mistake(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a few examples the script and the model disagree, or the script breaks."""
+    script, right, wrong = MUTANTS[mistake]
+    assert right in script.source
+    mutated = script.source.replace(right, wrong)
+    monkeypatch.setattr(script, "source", mutated)
+    monkeypatch.setattr(script, "_digest", hashlib.sha1(mutated.encode(), usedforsecurity=False).hexdigest())
+
+    with pytest.raises((AssertionError, redis.RedisError, InventoryUnavailable)):
+        run_state_machine_as_test(
+            InventoryMachine, settings=profile(PROFILE, max_examples=EXAMPLES, phases=[Phase.generate])
+        )
