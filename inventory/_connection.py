@@ -17,8 +17,8 @@ Connection = Any
 
 #: Connections of one process: more than its request threads would only queue in Redis.
 CONNECTIONS_MAXIMUM = 64
-#: Seconds a thread waits for a free connection, or for a new one to be accepted.
-CONNECT_SECONDS = 0.3
+#: Seconds a thread waits for a free connection, or for a new one to be accepted: local ones take a millisecond.
+CONNECT_SECONDS = 0.1
 #: Seconds a sent command may take. A healthy call takes a millisecond with its fsync; a buyer waits 300 ms at most.
 ANSWER_SECONDS = 0.25
 
