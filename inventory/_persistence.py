@@ -59,10 +59,11 @@ _INSERT = """
 
 _ADD_TO_BUYERS = """
     INSERT INTO inventory_buyerunits AS row (stock_id, buyer_id, units, unit_limit)
-    SELECT %s, buyer_id, sum(units), (SELECT unit_limit FROM inventory_stock WHERE id = %s)
+    SELECT %s, buyer_id, sum(units), (SELECT greatest(unit_limit, highest_limit) FROM inventory_stock WHERE id = %s)
       FROM unnest(%s::bigint[], %s::int[]) AS had (buyer_id, units)
      GROUP BY buyer_id ORDER BY buyer_id
-        ON CONFLICT (stock_id, buyer_id) DO UPDATE SET units = row.units + excluded.units
+        ON CONFLICT (stock_id, buyer_id) DO UPDATE
+           SET units = row.units + excluded.units, unit_limit = greatest(row.unit_limit, excluded.unit_limit)
 """
 
 _TAKE_FROM_BUYERS = """

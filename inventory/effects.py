@@ -1,9 +1,10 @@
 """Telling Redis what PostgreSQL decided: effects are sent at least once, and settle each reservation exactly once."""
 
-from itertools import groupby
+import logging
 
 from django.db import transaction
 from django.db.models.functions import Now
+from redis.exceptions import ResponseError
 
 from inventory import _keys
 from inventory._scripts import Script
@@ -15,28 +16,37 @@ BATCH_EFFECTS = 200
 
 _settle = Script("settle.lua")
 
+logger = logging.getLogger(__name__)
+
 
 def apply_pending() -> int:
     """Apply every effect that waits; answers how many. Several workers may do so at once.
 
     A crash between Redis and the mark in PostgreSQL sends an effect again, which changes nothing. Raises
-    InventoryUnavailable or AnswerLost when Redis is away: the effects wait.
+    InventoryUnavailable or AnswerLost when Redis is away: the effects wait. An offer whose data in Redis are broken
+    keeps its own effects waiting, with a line in the log, and nobody else's.
     """
+    waiting = Effect.objects.filter(applied_at=None).order_by("stock_id").values_list("stock_id", flat=True)
+    return sum(_apply_all_of(offer_id) for offer_id in list(waiting.distinct()))
+
+
+def _apply_all_of(offer_id: int) -> int:
     applied = 0
-    while batch := _apply_batch():
-        applied += batch
+    try:
+        while batch := _apply_batch(offer_id):
+            applied += batch
+    except ResponseError as broken:
+        logger.error("offer %s: its effects cannot be applied: %s", offer_id, broken)
     return applied
 
 
-def _apply_batch() -> int:
+def _apply_batch(offer_id: int) -> int:
     with transaction.atomic():
-        waiting = list(
-            Effect.objects.select_for_update(skip_locked=True).filter(applied_at=None).order_by("pk")[:BATCH_EFFECTS]
-        )
-        for stock_id, effects in groupby(sorted(waiting, key=lambda e: e.stock_id), key=lambda e: e.stock_id):
-            failpoint.hit("settle.asked")
-            settle(stock_id, [(e.reservation_id, e.kind, e.epoch) for e in effects])
-            failpoint.hit("settle.told")
+        free = Effect.objects.select_for_update(skip_locked=True)
+        waiting = list(free.filter(stock_id=offer_id, applied_at=None).order_by("pk")[:BATCH_EFFECTS])
+        failpoint.hit("settle.asked")
+        settle(offer_id, [(effect.reservation_id, effect.kind, effect.epoch) for effect in waiting])
+        failpoint.hit("settle.told")
         Effect.objects.filter(pk__in=[effect.pk for effect in waiting]).update(applied_at=Now())
     return len(waiting)
 

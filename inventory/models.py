@@ -16,6 +16,8 @@ class Stock(models.Model):
     held = models.PositiveIntegerField(_("held"), default=0)
     sold = models.PositiveIntegerField(_("sold"), default=0)
     unit_limit = models.PositiveIntegerField(_("units a buyer may have"), default=1)
+    #: The highest limit there ever was: holds that a lower one came too late for are not refused.
+    highest_limit = models.PositiveIntegerField(default=0)
     hold_seconds = models.PositiveIntegerField(_("seconds to pay"), default=900)
     #: Grows each time Redis is filled anew from here: what an older filling left behind is recognised and ignored.
     epoch = models.PositiveIntegerField(default=1)

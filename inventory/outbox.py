@@ -58,9 +58,20 @@ def consumer_name() -> str:
 
 
 def drain_all(place_orders: PlaceOrders) -> int:
-    """Record the waiting events of every offer on the shelf; answers how many events."""
+    """Record the waiting events of every offer on the shelf; answers how many events.
+
+    Raises what `drain` raises, after all others had their turn: one offer that cannot be read holds up nobody else.
+    """
     offers = list(Stock.objects.filter(archived=False, recovering_until=None).values_list("pk", flat=True))
-    return sum(drain(offer_id, place_orders) for offer_id, waiting in waiting_events(offers).items() if waiting)
+    recorded, trouble = 0, None
+    for offer_id in [pk for pk, waiting in waiting_events(offers).items() if waiting]:
+        try:
+            recorded += drain(offer_id, place_orders)
+        except AWAY as error:
+            trouble = error
+    if trouble:
+        raise trouble
+    return recorded
 
 
 def waiting_events(offer_ids: Sequence[int]) -> dict[int, int]:

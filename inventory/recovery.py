@@ -142,30 +142,34 @@ def finish(offer_id: int, place_orders: PlaceOrders) -> str:
     Raises InventoryUnavailable when Redis is away: the offer stays recovering.
     """
     survived = _empty_the_old(offer_id, place_orders)
+    claims = _record_claims(offer_id, place_orders)
     with asking_redis(), transaction.atomic():
         stock = _locked(offer_id)
         if not stock.recovering_until:
             return f"{stock} (epoch {stock.epoch}; somebody else has recovered it)"
-        claims = list(stock.claims.filter(settled_at=None).order_by("reserved_at_ms", "pk"))
-        for each in claims:
-            _record_claim(each, place_orders)
-        stock.claims.filter(pk__in=[each.pk for each in claims]).update(settled_at=Now())
-
-        stock.refresh_from_db()
         stock.epoch += 1
         stock.recovering_until = None
         stock.save(update_fields=["epoch", "recovering_until"])
         failpoint.hit("recovery.counted")
         _fill(stock)
         failpoint.hit("recovery.filled")
-    line = f"{stock} (epoch {stock.epoch}; {survived} events survived, {len(claims)} receipts were shown)"
+    line = f"{stock} (epoch {stock.epoch}; {survived} events survived, {claims} receipts were shown)"
     logger.error("recovered %s", line)
     return line
 
 
-def _record_claim(each: Claim, place_orders: PlaceOrders) -> None:
-    """As if its event had survived; PostgreSQL's constraints say whether there is a unit for it."""
-    outbox.commit(each.stock_id, [_event_of(each)], place_orders, any_epoch=True)
+def _record_claims(offer_id: int, place_orders: PlaceOrders) -> int:
+    """As if their events had survived, the earliest first; PostgreSQL's constraints say whether there is a unit.
+
+    A transaction each, because everybody locks buyers before the stock. A receipt that comes after this look is late.
+    """
+    shown = Claim.objects.filter(stock_id=offer_id, settled_at=None, stock__recovering_until__isnull=False)
+    claims = list(shown.order_by("reserved_at_ms", "pk"))
+    for each in claims:
+        with transaction.atomic():
+            outbox.commit(offer_id, [_event_of(each)], place_orders, any_epoch=True)
+            Claim.objects.filter(pk=each.pk).update(settled_at=Now())
+    return len(claims)
 
 
 def _settle_late_claims(place_orders: PlaceOrders) -> None:

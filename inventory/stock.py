@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Greatest
 
 from inventory import _keys
 from inventory._connection import asking_redis, stock_redis
@@ -170,14 +169,14 @@ def _close(asked: StockChange, word: str) -> StockChange:
 def change_limit(offer_id: int, unit_limit: int) -> None:
     """How many units a buyer may have from now on; whoever has more already keeps them.
 
-    A lower limit holds in Redis before PostgreSQL insists on it, a higher one after, so that no order is refused for
-    being on its way. Raises ShelfLost, InventoryUnavailable or AnswerLost: then nothing was changed in PostgreSQL.
+    Redis insists on it at once. PostgreSQL, the last defence, insists on the highest limit there ever was, so that no
+    hold is refused for being on its way. Raises ShelfLost, InventoryUnavailable or AnswerLost: then it is as it was.
     """
     with transaction.atomic():
         stock = Stock.objects.select_for_update().get(pk=offer_id)
+        stock.highest_limit = max(stock.highest_limit, stock.unit_limit, unit_limit)
         stock.unit_limit = unit_limit
-        stock.save(update_fields=["unit_limit"])
-        stock.buyers.update(unit_limit=Greatest(F("units"), unit_limit))
+        stock.save(update_fields=["unit_limit", "highest_limit"])
         if stock.shelf_state:
             put_on_shelf(offer_id, shelf_of(stock))
 

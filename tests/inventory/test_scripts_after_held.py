@@ -7,6 +7,7 @@ import redis
 
 from inventory import _keys, effects, stock
 from inventory._scripts import Script
+from inventory.models import Effect
 from inventory.outcomes import Wish
 from inventory.reservations import reserve
 from inventory.stock import Shelf, ShelfLost
@@ -121,3 +122,15 @@ def test_an_empty_shelf_is_not_filled_twice(offer: Offer, shelf: Shelf, stock_re
     with pytest.raises(ShelfLost):
         stock.put_on_shelf(offer.pk, shelf)
     assert stock.levels([offer.pk]) == {offer.pk: None}
+
+
+def test_broken_data_of_one_offer_hold_up_nobody_else(make_sale: Callable[..., Sale], stock_redis: redis.Redis) -> None:
+    """An offer whose keys are no longer what they were keeps its own effects waiting, and only these."""
+    offers = [make_sale().offers.get() for _ in range(2)]
+    for offer in offers:
+        Effect.objects.create(reservation_id=f"{offer.pk}-x", stock_id=offer.pk, kind="released", epoch=1)
+    stock_redis.set(_keys.buyers(offers[0].pk), "no hash any more")
+
+    assert effects.apply_pending() == 1
+
+    assert Effect.objects.get(applied_at=None).stock_id == offers[0].pk

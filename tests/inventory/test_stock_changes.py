@@ -151,6 +151,20 @@ def test_a_lower_limit_takes_nothing_away(make_sale: Callable[..., Sale]) -> Non
     assert findings(offer.pk) == []
 
 
+def test_a_lower_limit_refuses_no_hold_on_its_way(make_sale: Callable[..., Sale]) -> None:
+    """Held under the old limit and not written down yet: it is recorded all the same."""
+    offer = make_sale(limit=3).offers.get()
+    [buyer] = a_crowd(1)
+    for _ in range(3):
+        hold(offer, buyer)
+
+    stock.change_limit(offer.pk, 1)
+    outbox.drain(offer.pk, orders.place)
+
+    assert set(Reservation.objects.values_list("state", flat=True)) == {"held"}
+    assert findings(offer.pk) == []
+
+
 def test_a_buyer_over_the_limit_is_refused_by_postgresql(offer: Offer, stock_redis: redis.Redis) -> None:
     """Redis forgot what a buyer has: the second unit is refused by the constraint, told, and goes back on sale."""
     [buyer] = a_crowd(1)

@@ -7,10 +7,9 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from inventory import effects, outbox
-from inventory.outcomes import AnswerLost, InventoryUnavailable
 from shop import orders
 from shop.management.refusals import refuse
 
@@ -19,8 +18,6 @@ LOOK_SECONDS = 0.2
 FAULT_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
-
-AWAY = (OperationalError, InterfaceError, InventoryUnavailable, AnswerLost)
 
 
 class Command(BaseCommand):
@@ -34,7 +31,7 @@ class Command(BaseCommand):
         if not forever:
             try:
                 self.stdout.write(f"{_once()} events recorded")
-            except AWAY as away:
+            except outbox.AWAY as away:
                 raise refuse(f"a server is away, nothing was lost: {away}") from away
             return
 
@@ -55,7 +52,7 @@ def _patiently() -> float:
     """Work off what waits; answers how long to rest before the next look."""
     try:
         _once()
-    except AWAY as away:
+    except outbox.AWAY as away:
         logger.warning("draining waits: %s", away)
         connection.close()
         return FAULT_SECONDS
