@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from inventory import outbox, recovery
 
-pytest.register_assert_rewrite("tests.invariants.machine")
+pytest.register_assert_rewrite("tests.invariants.machine", "tests.invariants.both_worlds")
 
 from tests.invariants.machine import failpoints  # noqa: E402  # after the line that makes its assertions explain
 from tests.invariants.model import BATCH_EVENTS, EVENTS_MAXIMUM  # noqa: E402

@@ -91,6 +91,7 @@ class OfferModel:
     claims: dict[str, Receipt] = field(default_factory=dict)
     due: set[str] = field(default_factory=set)
 
+    highest_limit: int = 0
     quantity: int | None = None
     shelf_epoch: int | None = None
     holds: dict[str, Hold] = field(default_factory=dict)
@@ -102,6 +103,7 @@ class OfferModel:
 
     def __post_init__(self) -> None:
         self.quantity, self.shelf_epoch = self.recorded_quantity, self.epoch
+        self.highest_limit = self.limit
 
     # --- Redis decides
 
@@ -182,14 +184,14 @@ class OfferModel:
         if reservation not in self.rows:
             self.rows[reservation] = replace(hold, state="held" if fits else "refused")
             if fits:
-                self.limits.setdefault(hold.buyer, self.limit)
+                self.limits[hold.buyer] = self.highest_limit
             else:
                 self.effects[reservation] = Effect("refused", self.epoch)
 
     def _fits(self, hold: Hold) -> bool:
-        within_limit = live(self.rows, hold.buyer) + hold.units <= self.limits.get(hold.buyer, self.limit)
+        within_limit = live(self.rows, hold.buyer) + hold.units <= self.highest_limit
         within_stock = live(self.rows) + hold.units <= self.recorded_quantity
-        return within_limit and within_stock and hold.units <= self.limit and hold.buyer != NOBODY
+        return within_limit and within_stock and hold.buyer != NOBODY
 
     def _tell(self, reservation: str) -> None:
         """The polls read what is committed; once refused, always refused."""
@@ -261,15 +263,15 @@ class OfferModel:
             if asked.epoch == self.epoch:
                 raise Lost
             asked.epoch = self.epoch
-            return self._finish(asked, dies_at)
+            self._finish(asked, dies_at)
+            return
         self.pending.remove(asked)
 
     def change_limit(self, limit: int) -> None:
-        """Whoever has more keeps it."""
+        """Whoever has more keeps it, and PostgreSQL refuses nothing that Redis has let happen under a higher one."""
         if self.quantity is None and not self.recovering:
             raise Lost
-        self.limit = limit
-        self.limits = {buyer: max(limit, live(self.rows, buyer)) for buyer in self.limits}
+        self.limit, self.highest_limit = limit, max(limit, self.highest_limit)
 
     def show(self, state: str, window: str) -> None:
         if self.quantity is None and not self.recovering:
