@@ -27,7 +27,7 @@ up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 
 	@$(PYTHON) manage.py up
 
 test: .venv/.ok ## run the tests on servers of their own
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
 	@$(PYTHON) -m loadtests.bench
