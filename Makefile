@@ -13,6 +13,8 @@ PY := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 # Nothing is written outside the checkout: the caches of uv and pip live in .tools too.
 export UV_CACHE_DIR := $(CURDIR)/.tools/cache
 export UV_PYTHON_DOWNLOADS := never
+# uv trusts the certificates that this machine trusts.
+export UV_SYSTEM_CERTS := 1
 export PIP_CACHE_DIR := $(CURDIR)/.tools/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
@@ -48,7 +50,7 @@ clean: ## remove everything that was downloaded or recorded
 	@rm -rf .venv .tools $(STATE)
 
 .tools/bin/uv:
-	@$(PY) -m pip install -q --target .tools uv 2>/dev/null || true
+	@$(PY) -m pip install -qq --target .tools uv 2>/dev/null || true
 
 .venv/.ok: requirements.lock
 	@test -n "$(PY)" || { echo "Python 3.11 or newer is needed: none was found on PATH." >&2; exit 2; }
@@ -57,5 +59,5 @@ clean: ## remove everything that was downloaded or recorded
 	@{ test -x "$(UV)" && $(UV) venv -q -p $(PY) .venv \
 		&& $(UV) pip install -q --python $(PYTHON) --require-hashes -r $<; } \
 	|| { echo "uv could not do it (it does not read pip's configuration); venv and pip try" >&2; \
-		rm -rf .venv; $(PY) -m venv .venv && $(PYTHON) -m pip install -q --require-hashes -r $<; }
+		rm -rf .venv; $(PY) -m venv .venv && $(PYTHON) -m pip install -qq --require-hashes -r $<; }
 	@touch $@

@@ -19,7 +19,7 @@
 --
 -- First decides for everybody, then writes: a script that fails half-way keeps what it wrote. Units go down first and
 -- the event goes out last, so that a failure in between sells less, never more. A batch answers as its wishes would
--- one after the other.
+-- one after the other, but for BUSY, which is said to all of a batch that the stream has no room for.
 
 local units_key, reservations_key, buyers_key, events_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 

@@ -20,8 +20,8 @@ from shop.local.state import SECRET_NAMES, State
 from shop.local.supervisor import Supervisor
 
 PREFIX = "seckill-test-"
-#: A state folder younger than this may belong to a run that has not locked it yet.
-STALE_SECONDS = 60
+#: A state folder younger than this may belong to a run that goes on: its tests keep folders that they do not lock.
+STALE_SECONDS = 3600
 
 #: What decides where this project finds its servers, keys and ports. A process that shall have its own starts without.
 OWN_VARIABLES = {

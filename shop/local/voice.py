@@ -1,8 +1,10 @@
 """What a person reads while it runs. A terminal that is gone is no reason to stop working, or to stop stopping."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 #: What a closed terminal, a closed pipe and a closed file raise.
@@ -30,8 +32,16 @@ class Voice:
         self.line(self._paint(BOLD, text))
 
     def line(self, text: str) -> None:
-        with suppress(*GONE):
+        try:
             print(text, file=self._stream, flush=True)
+        except GONE:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """What is left in the buffer of a stream that is gone would raise again when Python ends: exit status 120."""
+        if self._stream is not None:
+            with suppress(*GONE), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def _paint(self, colour: str, text: str) -> str:
         return f"{colour}{text}{PLAIN}" if self._colour else text

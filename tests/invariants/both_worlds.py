@@ -109,7 +109,7 @@ class Offer:
         step.xlen(_keys.events(self.pk))
         units, records, buyers, events = step.execute()
 
-        names = ["quantity", "available", "held", "sold", "taken", "epoch", *["waiting"] * self.model.has_stream]
+        names = ["quantity", "available", "held", "sold", "taken", "epoch", "waiting"]
         return {
             "units": {name: int(units[name]) for name in names if name in units},
             "holds": {name: _hold(*record.split(":")[:3]) for name, record in records.items()},
@@ -129,8 +129,6 @@ class Offer:
             "epoch": model.shelf_epoch,
             "waiting": model.waiting,
         }
-        if not model.has_stream:  # then nobody knows, until a recovery
-            del units["waiting"]
         owners = {hold.buyer for hold in holds.values() if live({"": hold})}
         return {
             "units": units if model.quantity is not None else {},

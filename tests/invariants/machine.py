@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.db import connection
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -41,6 +41,7 @@ PROFILE = profile(
     stateful_step_count=50,
     deadline=None,
     database=None,
+    phases=[Phase.generate, Phase.shrink],
     report_multiple_bugs=False,  # each would be shrunk by itself, which takes minutes
     suppress_health_check=[
         HealthCheck.too_slow,  # real servers: some milliseconds a step, on a busy machine more
@@ -103,6 +104,7 @@ class InventoryMachine(RuleBasedStateMachine):
     )
     def put_on_the_shelf(self, terms: list[tuple[int, int]], batch: Sequence[Drawn]) -> None:
         self.client.flushall()
+        failpoints.batches = 0
         self.offers = [Offer(self.client, quantity, limit) for quantity, limit in terms]
         self.buyers_come(0, batch)
 
@@ -172,6 +174,15 @@ class InventoryMachine(RuleBasedStateMachine):
         with failpoints.dying_at(dies_at):
             done = outcome_of(lambda: outbox.drain(offer.pk, place_orders, consumer=reader))
         assert done == outcome_of(lambda: offer.model.drain(reader, claims, dies_at))
+
+    @rule(which=either, pick=numbers)
+    def a_slow_worker_tells(self, which: int, pick: int) -> None:
+        """It read a row that was held, and tells the polls only now."""
+        offer = self.offer(which)
+        name = offer.pick(pick)
+        if name in offer.model.rows:
+            outbox._record([_keys.reservations(offer.pk)], [name, "N", 0])
+            offer.model.tell_late(name)
 
     @rule(twice=st.booleans())
     def settle(self, twice: bool) -> None:
@@ -282,7 +293,7 @@ class InventoryMachine(RuleBasedStateMachine):
         for model in (offer.model for offer in self.offers):
             assert model.quantity is None or model.available >= 0
             assert live(model.rows) <= model.recorded_quantity
-            assert all(live(model.rows, buyer) <= limit for buyer, limit in model.limits.items())
+            assert all(live(model.rows, row.buyer) <= model.highest_limit for row in model.rows.values())
 
     def teardown(self) -> None:
         try:

@@ -85,7 +85,6 @@ class OfferModel:
     epoch: int = 1
     recovering: bool = False
     rows: dict[str, Hold] = field(default_factory=dict)
-    limits: dict[int, int] = field(default_factory=dict)
     effects: dict[str, Effect] = field(default_factory=dict)
     pending: list[Change] = field(default_factory=list)
     claims: dict[str, Receipt] = field(default_factory=dict)
@@ -97,6 +96,7 @@ class OfferModel:
     holds: dict[str, Hold] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     has_stream: bool = True
+    lost_events: int = 0
     moved: dict[Change, int] = field(default_factory=dict)
 
     receipts: dict[str, Receipt] = field(default_factory=dict)
@@ -113,7 +113,8 @@ class OfferModel:
 
     @property
     def waiting(self) -> int:
-        return sum(event.reader is not None or not event.delivered for event in self.events)
+        """As Redis counts them: those that were lost with the stream too."""
+        return self.lost_events + sum(event.reader is not None or not event.delivered for event in self.events)
 
     def reserve(self, wishes: list[Wish]) -> list[str]:
         """A word for each: as if they came one after the other, except that a crowd is judged as a whole."""
@@ -183,12 +184,11 @@ class OfferModel:
             die("drain.uncommitted", dies_at)
         if reservation not in self.rows:
             self.rows[reservation] = replace(hold, state="held" if fits else "refused")
-            if fits:
-                self.limits[hold.buyer] = self.highest_limit
-            else:
+            if not fits:
                 self.effects[reservation] = Effect("refused", self.epoch)
 
     def _fits(self, hold: Hold) -> bool:
+        """By the highest limit there ever was: it may be on its way since then."""
         within_limit = live(self.rows, hold.buyer) + hold.units <= self.highest_limit
         within_stock = live(self.rows) + hold.units <= self.recorded_quantity
         return within_limit and within_stock and hold.buyer != NOBODY
@@ -200,6 +200,12 @@ class OfferModel:
         reached = state == "held" or self.shelf_epoch is not None
         if known and known.state == "held" and state in word and reached:
             self.holds[reservation] = replace(known, state=word[state])
+
+    def tell_late(self, reservation: str) -> None:
+        """A status never goes back."""
+        known = self.holds.get(reservation)
+        if known and known.state == "held":
+            self.holds[reservation] = replace(known, state="placed")
 
     def replay(self) -> None:
         """Every event that is kept is read again."""
@@ -286,7 +292,7 @@ class OfferModel:
 
     def lose(self, what: str) -> None:
         if what in ("everything", "events"):
-            self.events, self.has_stream = [], False
+            self.lost_events, self.events, self.has_stream = self.waiting, [], False
         if what in ("everything", "units"):
             self.quantity = self.shelf_epoch = None
         if what in ("everything", "reservations", "buyers"):
@@ -337,7 +343,7 @@ class OfferModel:
         self.quantity, self.shelf_epoch = self.recorded_quantity, self.epoch
         words = {"held": "placed", "confirmed": "paid"}
         self.holds = {pk: replace(row, state=words.get(row.state, row.state)) for pk, row in self.rows.items()}
-        self.events, self.has_stream, self.moved = [], True, {}
+        self.events, self.lost_events, self.has_stream, self.moved = [], 0, True, {}
 
     def _settle_late(self, reservation: str, hold: Hold) -> None:
         """Shown after the window: units like for anybody who comes now, else a word."""

@@ -14,7 +14,7 @@ from inventory import _commit, effects, outbox, stock
 from inventory._scripts import Script
 from inventory.outcomes import InventoryUnavailable
 from tests.invariants.machine import PROFILE, InventoryMachine
-from tests.invariants.test_model import FOUND, play
+from tests.invariants.test_model import STORIES, play
 
 #: Examples within which a mistake has to be noticed. Most take fewer than ten.
 EXAMPLES = 200
@@ -107,8 +107,8 @@ def test_the_machine_notices_a_mistake(mistake: str, monkeypatch: pytest.MonkeyP
 
 
 def sell() -> None:
-    """What the machine once found, then what it finds in a few examples."""
-    for story in FOUND:
+    """The stories, then what it finds in a few examples."""
+    for story in STORIES:
         play(story)
     run_state_machine_as_test(
         InventoryMachine, settings=profile(PROFILE, max_examples=EXAMPLES, phases=[Phase.generate])
