@@ -23,6 +23,9 @@ PREFIX = "seckill-test-"
 #: A state folder younger than this may belong to a run that goes on: its tests keep folders that they do not lock.
 STALE_SECONDS = 3600
 
+#: Seeds of a run's random choices: short enough to be typed again.
+SEEDS = 1_000_000
+
 #: What decides where this project finds its servers, keys and ports. A process that shall have its own starts without.
 OWN_VARIABLES = {
     *(told.variable for told, _ in SERVERS.values()),
@@ -98,6 +101,7 @@ SERVERS_KEY = pytest.StashKey[ServersOfThisRun]()
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """A wrapper comes before pytest-django, which reads the settings in this very hook."""
+    os.environ.setdefault("SEED", str(secrets.randbelow(SEEDS)))  # here, so that all processes of a run have one
     servers = early_config.stash[SERVERS_KEY] = ServersOfThisRun()
     remove_what_killed_runs_left()
     for number in (signal.SIGTERM, signal.SIGHUP):

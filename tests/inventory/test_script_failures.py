@@ -92,7 +92,7 @@ def corruptions() -> Iterator[Any]:
             yield pytest.param(name, at, key, id=f"{name}-{at}-key{key + 1}")
 
 
-@pytest.mark.parametrize(("name", "at", "key"), corruptions())
+@pytest.mark.parametrize(("name", "at", "key"), list(corruptions()))
 def test_a_key_of_the_wrong_type_changes_nothing(
     stage: Stage, stock_redis: redis.Redis, name: str, at: int, key: int
 ) -> None:
@@ -114,7 +114,7 @@ def failing_writes() -> Iterator[Any]:
             yield pytest.param(name, at, write, id=f"{name}-{at}-write{write + 1}")
 
 
-@pytest.mark.parametrize(("name", "at", "write"), failing_writes())
+@pytest.mark.parametrize(("name", "at", "write"), list(failing_writes()))
 def test_a_write_that_fails_leaves_less_for_sale_never_more(
     stage: Stage, stock_redis: redis.Redis, name: str, at: int, write: int
 ) -> None:
