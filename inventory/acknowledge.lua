@@ -8,8 +8,10 @@
 -- Returns how many of them the group still had open: an event that was acknowledged before counts once. The entries
 -- stay in the stream until trim.lua removes them.
 
+local waiting = redis.call('HGET', KEYS[1], 'waiting')
 local open = redis.call('XACK', KEYS[2], 'record', unpack(ARGV))
-if open > 0 and redis.call('HEXISTS', KEYS[1], 'waiting') == 1 then
-    redis.call('HINCRBY', KEYS[1], 'waiting', -open)
+if open > 0 and waiting then
+    -- Not below none: an operator may have had the group read again what had been counted before.
+    redis.call('HSET', KEYS[1], 'waiting', math.max(0, waiting - open))
 end
 return open

@@ -19,7 +19,7 @@
 --
 -- First decides for everybody, then writes: a script that fails half-way keeps what it wrote. Units go down first and
 -- the event goes out last, so that a failure in between sells less, never more. A batch answers as its wishes would
--- one after the other, but for BUSY, which is said to all of a batch that the stream has no room for.
+-- one after the other.
 
 local units_key, reservations_key, buyers_key, events_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
@@ -50,7 +50,6 @@ local available, limit, epoch = tonumber(known[1]), tonumber(known[3]), tonumber
 local function closed_door()
     if not available or not limit or not epoch then return 'UNAVAILABLE' end
     if known[5] == 'paused' then return 'PAUSED' end
-    if tonumber(known[9] or 0) + wishes > tonumber(ARGV[1]) then return 'BUSY' end
     return nil
 end
 
@@ -61,6 +60,7 @@ local function closed_window()
     return nil
 end
 
+local waiting, most_waiting = tonumber(known[9] or 0), tonumber(ARGV[1])
 local door = closed_door()
 local window = not door and closed_window()
 redis.call('XLEN', events_key)  -- fails here, before anything is written, when the stream is no stream
@@ -75,6 +75,8 @@ local function standing_of(buyer)
     return standings[buyer]
 end
 
+local granted, units_granted = {}, 0
+
 local function decide(reservation, buyer, units_text, reason)
     local units = whole(units_text)
     if not units or not whole(buyer) or #reservation < 1 or #reservation > 48 then return 'INVALID' end
@@ -88,6 +90,7 @@ local function decide(reservation, buyer, units_text, reason)
     end
 
     if door then return door end
+    if waiting + #granted >= most_waiting then return 'BUSY' end
     if window and reason ~= 'late' then return window end
     local standing = standing_of(buyer)
     if standing.units + units > limit then return 'LIMIT_REACHED' end
@@ -100,7 +103,7 @@ local function decide(reservation, buyer, units_text, reason)
     return 'RESERVED'
 end
 
-local answers, granted, units_granted = {}, {}, 0
+local answers = {}
 for i = 0, wishes - 1 do
     local reservation, buyer, units, reason = ARGV[2 + i * 4], ARGV[3 + i * 4], ARGV[4 + i * 4], ARGV[5 + i * 4]
     answers[i + 1] = decide(reservation, buyer, units, reason)

@@ -117,16 +117,15 @@ class OfferModel:
         return self.lost_events + sum(event.reader is not None or not event.delivered for event in self.events)
 
     def reserve(self, wishes: list[Wish]) -> list[str]:
-        """A word for each: as if they came one after the other, except that a crowd is judged as a whole."""
-        crowded = self.waiting + len(wishes) > EVENTS_MAXIMUM
-        return [self._decide(wish, crowded) for wish in wishes]
+        """A word for each, as if they came one after the other."""
+        return [self._decide(wish) for wish in wishes]
 
-    def _decide(self, wish: Wish, crowded: bool) -> str:
+    def _decide(self, wish: Wish) -> str:
         if not wish.valid:
             return "INVALID"
         if known := self.holds.get(wish.reservation):
             return "REPEATED" if (known.buyer, known.units) == (wish.buyer, wish.units) else "MISMATCH"
-        if refusal := self._door(crowded) or ("" if wish.late else self._window()):
+        if refusal := self._door() or ("" if wish.late else self._window()):
             return refusal
         if live(self.holds, wish.buyer) + wish.units > self.limit:
             return "LIMIT_REACHED"
@@ -136,10 +135,12 @@ class OfferModel:
         self.events.append(Event(wish.reservation, hold))
         return "RESERVED"
 
-    def _door(self, crowded: bool) -> str:
+    def _door(self) -> str:
         if self.quantity is None:
             return "UNAVAILABLE"
-        return "PAUSED" if self.recovering or self.state == "paused" else "BUSY" if crowded else ""
+        if self.recovering or self.state == "paused":
+            return "PAUSED"
+        return "BUSY" if self.waiting >= EVENTS_MAXIMUM else ""
 
     def _window(self) -> str:
         if self.state == "closed" or self.window == "over":

@@ -53,7 +53,7 @@ MUTANTS: dict[str, tuple[Script, str, str]] = {
     "units are not held": (RESERVE, "redis.call('HINCRBY', units_key, 'held', units_granted)", ""),
     "the drain is not told": (RESERVE, "redis.call('XADD', events_key, '*'", "redis.call('ECHO', 'x') local _ = ('x'"),
     "waiting events are not counted": (RESERVE, "redis.call('HINCRBY', units_key, 'waiting', #granted)", ""),
-    "an event too few may wait": (RESERVE, "+ wishes > tonumber(ARGV[1])", "+ wishes >= tonumber(ARGV[1])"),
+    "an event too few may wait": (RESERVE, "waiting + #granted >= most", "waiting + #granted + 1 >= most"),
     "numbers are what Lua takes for numbers": (RESERVE, "string.match(text, '^[1-9]%d*$')", "tonumber(text)"),
     "everybody's ticket finds a reservation": (RESERVE, "'^%a+:' .. buyer .. ':'", "'^%a+:%d+:'"),
     "any units find a reservation": (RESERVE, "':' .. units_text .. '$'", "':%d+$'"),

@@ -121,6 +121,13 @@ def test_a_full_stream_answers_busy(offer: Offer) -> None:
     assert ask(offer, (rid(offer), 8, 1), most=1) == ["BUSY"]
 
 
+def test_the_stream_has_room_for_a_part_of_a_batch(offer: Offer) -> None:
+    """Those who come first are served; BUSY is for those who would come after it is full, as one by one."""
+    wishes = [(rid(offer), buyer, 1) for buyer in (7, 8, 9)]
+
+    assert ask(offer, *wishes, most=2) == ["RESERVED", "RESERVED", "BUSY"]
+
+
 def test_an_unknown_offer_fails_closed(offer: Offer, stock_redis: redis.Redis) -> None:
     """A Redis that lost everything answers UNAVAILABLE and makes up no stock."""
     stock_redis.flushall()
