@@ -115,7 +115,7 @@ def test_a_killed_postgresql_comes_back_with_its_data(state: State) -> None:
         "running.supervisor.watch()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(state.path)],
+        [sys.executable, "-u", "-c", code, str(state.path)],
         cwd=CHECKOUT,
         env=clean_environment(),
         stdout=subprocess.PIPE,
