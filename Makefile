@@ -29,7 +29,8 @@ up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 
 	@$(PYTHON) manage.py up
 
 test: .venv/.ok ## run the tests on servers of their own
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/stories
+	@$(PYTHON) -m pytest tests/stories
 
 bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
 	@$(PYTHON) -m loadtests.bench
