@@ -5,7 +5,6 @@ waited out as they do; anything else ends the process with a traceback, which fa
 """
 
 import importlib
-import json
 import logging
 import multiprocessing
 import os
@@ -33,11 +32,12 @@ from inventory import doorbell, outbox, stock, verification
 from inventory.models import Stock
 from inventory.outcomes import Outcome
 from resilience import failpoint
-from shop import buying, demo, orders, payments, provider, tasks, tickets
+from shop import buying, demo, orders, tasks, tickets
 from shop import verification as shop_verification
 from shop.buyers import Buyer
 from shop.models import Order
 from tests.faults.history import Log
+from tests.people import pay
 
 #: Seconds between two looks of a worker at what there is to do.
 LOOK_SECONDS = 0.02
@@ -198,20 +198,6 @@ class _Shopper:
             case "cancel":
                 self.log.wants("cancel", reservation_id)
                 self.log.has("cancel" if orders.cancel(order) else "cancel too late", reservation_id)
-
-
-def pay(order: Order) -> None:
-    """The provider's callback: the whole price has come."""
-    event = {
-        "event_id": f"ev_{order.number}",
-        "type": "charge.succeeded",
-        "charge": f"ch_{order.number}",
-        "reference": order.number,
-        "amount_minor": order.total_minor,
-        "currency": order.currency,
-    }
-    raw = json.dumps(event).encode()
-    payments.handle_callback(raw, provider.sign(raw))
 
 
 def come_back(receipts: list[tuple[str, int, str]]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 RACE_ROUNDS=300 (or ROUNDS) for more rounds than the 50 of a quick run.
 """
 
-import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,13 +14,13 @@ from inventory import effects, outbox, reservations, stock
 from inventory.models import BuyerUnits, Reservation, Stock
 from inventory.outcomes import Wish
 from inventory.verification import findings
-from shop import orders, payments, provider
+from shop import orders
 from shop.models import Offer, Order, Payment, Sale
 from shop.verification import findings as money_findings
 from tests.crowd import at_once
 from tests.faults import racer
 from tests.faults.sizes import SEED, rounds
-from tests.people import a_crowd, reservation_id
+from tests.people import a_crowd, pay, reservation_id
 
 ROUNDS = rounds("RACE_ROUNDS", 50)
 PROCESSES = 4
@@ -71,19 +70,6 @@ def an_order(offer: Offer) -> Order:
     order = Order.objects.get(reservation=wish.reservation_id)
     Reservation.objects.filter(pk=wish.reservation_id).update(expires_at=order.placed_at)
     return order
-
-
-def pay(order: Order) -> None:
-    event = {
-        "event_id": f"ev_{order.number}",
-        "type": "charge.succeeded",
-        "charge": f"ch_{order.number}",
-        "reference": order.number,
-        "amount_minor": order.total_minor,
-        "currency": order.currency,
-    }
-    raw = json.dumps(event).encode()
-    payments.handle_callback(raw, provider.sign(raw))
 
 
 def expire(_: Order) -> None:
