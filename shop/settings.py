@@ -8,6 +8,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from shop import env
+from shop.postgresql.base import POOL
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE = Path(env.text("STATE", ".state"))
@@ -63,16 +64,16 @@ def _database(url: str) -> dict[str, Any]:
         ),
     }
     if DATABASE_POOL:
-        options["pool"] = {"min_size": 2, "max_size": 8, "timeout": 0.5}
+        options["pool"] = POOL
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "shop.postgresql",
         "NAME": parts.get("dbname", "shop"),
         "USER": parts.get("user", ""),
         "PASSWORD": parts.get("password", ""),
         "HOST": parts.get("host", ""),
         "PORT": parts.get("port", ""),
         "CONN_MAX_AGE": 0 if DATABASE_POOL else None,
-        "CONN_HEALTH_CHECKS": True,  # without it, connections of a pool stay dead after PostgreSQL restarts
+        "CONN_HEALTH_CHECKS": not DATABASE_POOL,  # the pool's are checked each time one is lent
         "OPTIONS": options,
     }
 
@@ -245,4 +246,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
+    # A line for each attempt to connect while PostgreSQL is away; whoever asked in vain says so too.
+    "loggers": {"psycopg.pool": {"level": "ERROR"}},
 }

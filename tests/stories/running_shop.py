@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from shop.demo_people import SHOPPER_PASSWORD
 from tests.crowd import eventually
+from tests.free_ports import free_port
 from tests.servers import clean_environment
 from tests.stories.browser import Browser
 
@@ -51,7 +51,7 @@ class RunningShop:
         self.start()
 
     def start(self) -> None:
-        how = self.command.how(STATE=str(self.state), PORT=str(_free_port()))
+        how = self.command.how(STATE=str(self.state), PORT=str(free_port()))
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
                 self.command.up, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, **how
@@ -83,7 +83,8 @@ class RunningShop:
 
     def signed_in(self, name: str = "shopper1") -> Browser:
         browser = self.browser()
-        browser.sign_in(name, SHOPPER_PASSWORD)
+        page = browser.sign_in(name, SHOPPER_PASSWORD)
+        assert page.status == 200, f"{name} was not let in: {page.status} {page.body[:500]}"
         return browser
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -117,12 +118,6 @@ class RunningShop:
             except BlockingIOError:
                 alive.append("the lock on the state folder")
         return alive
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def runs(pid: int) -> bool:
