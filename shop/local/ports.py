@@ -22,10 +22,10 @@ def port_number(name: str, text: str) -> int:
 
 
 class HeldPort:
-    """The first free port from the wanted one on, held until `release` so that nobody else takes it meanwhile.
+    """The first free port from the wanted one on, kept from everybody else as long as this process lives.
 
-    It has to be held listening: granian shares a port with whoever listens on it (SO_REUSEPORT), and two shops on one
-    port would answer in turns.
+    It has to be held listening at first: granian shares a port with whoever listens on it (SO_REUSEPORT), and two shops
+    on one port would answer in turns.
     """
 
     def __init__(self, host: str, wanted: int) -> None:
@@ -35,6 +35,20 @@ class HeldPort:
                 self._socket = held
                 return
         raise Refusal(f"no free port from {wanted} on: choose another PORT")
+
+    def share(self) -> None:
+        """Let a process of ours listen, now and after each of its deaths: one that says SO_REUSEPORT, too.
+
+        Raises Refusal when somebody took the port in the instant between.
+        """
+        host = self._socket.getsockname()[0]
+        self._socket.close()
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            self._socket.bind((host, self.number))
+        except OSError as error:
+            raise Refusal(f"port {self.number} cannot be used: {error.strerror}") from error
 
     def release(self) -> None:
         self._socket.close()

@@ -70,6 +70,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True  # what they still do at the end is in the books, or was not promised to anybody
     request_queue_size = 128
+    allow_reuse_port = True  # `make up` keeps the port from everybody else, also while this process is dead
 
     def __init__(self, address: tuple[str, int], answer: Callable[[Request], Answer]) -> None:
         super().__init__(address, Handler)

@@ -14,7 +14,7 @@ LOOPBACK_NAMES = "127.0.0.1,localhost,[::1]"
 
 @dataclass(frozen=True)
 class Ports:
-    """The port of the shop and, unless somebody else's provider is used, that of the provider; both still held."""
+    """The port of the shop and, unless somebody else's provider is used, that of the provider."""
 
     shop: HeldPort
     provider: HeldPort | None
@@ -27,11 +27,17 @@ class Ports:
         next_one = shop.number + 1 if shop.number < LAST_PORT else FIRST_FREE_FOR_ALL
         return cls(shop, HeldPort(options.host, options.provider_port or next_one))
 
+    def share(self) -> None:
+        """Let the processes that are started next listen, and nobody else. Raises Refusal when that came too late."""
+        for held in self._all():
+            held.share()
+
     def release(self) -> None:
-        """Let go, for the processes that are started next."""
-        self.shop.release()
-        if self.provider:
-            self.provider.release()
+        for held in self._all():
+            held.release()
+
+    def _all(self) -> list[HeldPort]:
+        return [self.shop, *([self.provider] if self.provider else [])]
 
 
 def variables(options: Options, state: State, ports: Ports, environ: Mapping[str, str]) -> dict[str, str]:

@@ -41,8 +41,9 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 def _run(options: Options, state: State, supervisor: Supervisor, voice: Voice, environ: Mapping[str, str]) -> None:
     try:
         with suppress(StopAsked):
-            _start(options, state, supervisor, voice, environ)
+            ports = _start(options, state, supervisor, voice, environ)
             supervisor.watch()
+            ports.release()
     finally:
         supervisor.stop()
     voice.line("stopped")
@@ -54,7 +55,7 @@ def _start(
     supervisor: Supervisor,
     voice: Voice,
     environ: Mapping[str, str],
-) -> None:
+) -> Ports:
     supervisor.stop_left_over(keep=list(servers.SERVERS))  # the web process of a killed run still has its port
     ports = Ports.hold(options, environ)
     if ports.shop.number != options.port:
@@ -67,9 +68,10 @@ def _start(
     supervisor.run(processes.prepare(environment))
     voice.step("shop          database, static files and demo are prepared")
 
-    ports.release()
+    ports.share()
     supervisor.start(processes.application(environment, options, state.path))
     _tell_ready(voice, options, state, made["SHOP_URL"])
+    return ports
 
 
 def _tell_ready(voice: Voice, options: Options, state: State, url: str) -> None:

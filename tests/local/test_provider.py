@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.free_ports import free_port
 from tests.servers import clean_environment
 
 SECRET = "a secret of two companies"
@@ -668,11 +669,6 @@ def signed(body: bytes, secret: str = SECRET, age_seconds: int = 0) -> str:
 def signature_at(signed_at: int, body: bytes, secret: str) -> str:
     digest = hmac.new(secret.encode(), b"%d." % signed_at + body, hashlib.sha256).hexdigest()
     return f"t={signed_at},v1={digest}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -20,6 +20,7 @@ from shop.local.state import State, read_values
 from shop.local.supervisor import Supervisor
 from shop.local.surroundings import Ports, settle, variables
 from shop.local.voice import Voice
+from tests.free_ports import free_port
 from tests.local.conftest import CHECKOUT, Up
 from tests.local.waiting import PATIENCE_SECONDS
 from tests.servers import clean_environment
@@ -88,9 +89,9 @@ def test_a_second_up_hears_who_was_first(up: Up, state: State) -> None:
 def test_a_busy_port_gives_way_to_the_next_one_out_loud(up: Up) -> None:
     """The first line says which one it is instead."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
 
         process = up(PORT=str(port))
 
@@ -102,9 +103,7 @@ def test_a_busy_port_gives_way_to_the_next_one_out_loud(up: Up) -> None:
 
 def test_a_web_process_that_a_killed_up_left_gives_its_port_back(up: Up, state: State) -> None:
     """It is stopped before the port is looked at: the shop keeps its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.BaseHTTPRequestHandler).serve_forever()"
 
     def listens() -> bool:
@@ -129,6 +128,25 @@ def test_a_held_port_is_busy_for_everybody_else() -> None:
     third = HeldPort("127.0.0.1", first.number)
     assert third.number == first.number
     for port in (second, third):
+        port.release()
+
+
+def test_a_shared_port_is_free_for_processes_of_ours_alone() -> None:
+    """Also before they listen, and while they are dead; and what comes for the port goes to them."""
+    ours = HeldPort("127.0.0.1", 18_000)
+    ours.share()
+    somebody = HeldPort("127.0.0.1", ours.number)
+
+    assert somebody.number > ours.number
+    with socket.socket() as process:
+        process.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        process.bind(("127.0.0.1", ours.number))
+        process.listen()
+        with socket.create_connection(("127.0.0.1", ours.number)) as client:
+            taken, address = process.accept()
+            assert address == client.getsockname()
+            taken.close()
+    for port in (ours, somebody):
         port.release()
 
 

@@ -3,7 +3,6 @@
 import http.server
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from shop import provider as provider_api
 from shop.models import Offer, Order, Payment, ProviderEvent, Sale
 from shop.verification import findings as money_findings
 from tests.crowd import at_once, eventually
+from tests.free_ports import free_port
 from tests.people import a_crowd, reservation_id
 from tests.servers import clean_environment
 from tests.shop import clicks
@@ -408,9 +408,7 @@ class Provider:
 @pytest.fixture(scope="module")
 def provider_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     """The company in a process of its own, which shares the secret and nothing else."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **clean_environment(),
         "PROVIDER_PORT": str(port),
