@@ -28,17 +28,9 @@ from inventory._persistence import HeldEvent
 from inventory.models import Claim, Reservation, Stock
 from inventory.outbox import PlaceOrders
 from inventory.outcomes import Standing, Wish
-from inventory.reservations import reserve
+from inventory.reservations import STATUS, reserve
 from resilience import failpoint
 
-#: PostgreSQL's word for a reservation -> the word its buyer's polls read.
-STATUS = {
-    Reservation.State.HELD: "placed",
-    Reservation.State.CONFIRMED: "paid",
-    Reservation.State.RELEASED: "released",
-    Reservation.State.EXPIRED: "expired",
-    Reservation.State.REFUSED: "refused",
-}
 #: Fields of one HSET: some hundred kilobytes.
 FIELDS_AT_ONCE = 5_000
 #: Late claims settled in one round: they come one by one.

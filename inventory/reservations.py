@@ -23,6 +23,15 @@ from resilience import failpoint
 #: Holds that one sweep ends in one transaction: short locks, and little to redo after a crash.
 SWEEP_HOLDS = 500
 
+#: PostgreSQL's word for a reservation -> the word its buyer's polls read.
+STATUS = {
+    Reservation.State.HELD: "placed",
+    Reservation.State.CONFIRMED: "paid",
+    Reservation.State.RELEASED: "released",
+    Reservation.State.EXPIRED: "expired",
+    Reservation.State.REFUSED: "refused",
+}
+
 #: Told which reservations have just ended, inside the transaction that ends them.
 Ended = Callable[[list[str]], None]
 

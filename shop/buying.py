@@ -22,15 +22,6 @@ _NO_TICKET = {
     "sold_out": Outcome.SOLD_OUT,
 }
 
-#: What PostgreSQL's word for a reservation is to its buyer.
-_STATE_FOR_BUYER = {
-    Reservation.State.HELD: "placed",
-    Reservation.State.CONFIRMED: "paid",
-    Reservation.State.RELEASED: "released",
-    Reservation.State.EXPIRED: "expired",
-    Reservation.State.REFUSED: "refused",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Click:
@@ -125,7 +116,7 @@ def _recorded(reservation_id: str) -> Standing | None:
         return None
     return Standing(
         reservation_id,
-        _STATE_FOR_BUYER[Reservation.State(reservation.state)],
+        reservations.STATUS[Reservation.State(reservation.state)],
         reservation.buyer_id,
         reservation.units,
         Order.objects.filter(reservation=reservation).values_list("number", flat=True).first(),
