@@ -1,13 +1,14 @@
 """What may happen to a sale, in any order: each rule is done to the real inventory and to its model, which must agree.
 
-Not here: a restart of Redis from its log and a torn log (tests/faults), several threads at once (tests/inventory), and
-the very millisecond of opening and closing, because nobody can stop Redis's clock.
+Not here: a torn log (tests/faults), several threads at once (tests/inventory), and the very millisecond of opening and
+closing, because nobody can stop Redis's clock.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.db import connection
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from inventory import _keys, effects, outbox, recovery, reservations, stock
 from inventory.models import Effect, Reservation
@@ -32,6 +33,11 @@ LOSSES = ["everything", "everything", "units", "events", "events", *UNNOTICED, "
 DRAIN_DIES = ["drain.read", "drain.uncommitted", "drain.committed", "drain.told"]
 CHANGE_DIES = ["change.asked", "change.moved"]
 TABLES = ["claim", "effect", "deadentry", "buyerunits", "reservation", "stockchange", "stock"]
+
+#: How Redis ends before it comes back with its log: as a machine does that goes down, and as one that crashes.
+ENDINGS = [signal.SIGTERM, signal.SIGKILL]
+#: Restarts of Redis in one example: each takes as long as all its other steps together.
+RESTARTS_MAXIMUM = 1
 
 #: Batches that one step can have: there are not so many events.
 BATCHES_MAXIMUM = 100
@@ -93,8 +99,12 @@ def outcome_of(do: Callable[[], Any]) -> Any:
 class InventoryMachine(RuleBasedStateMachine):
     """Rules draw which of the offers they are about; some are about all of them, as in the real thing."""
 
+    #: Ends stock Redis by a signal, and returns when it answers again; set by whoever has started it.
+    restart_redis: ClassVar[Callable[[signal.Signals], None]]
+
     def __init__(self) -> None:
         super().__init__()
+        self.restarts_left = RESTARTS_MAXIMUM
         self.client = redis.Redis.from_url(settings.STOCK_REDIS_URL, decode_responses=True)
         self.offers: list[Offer] = []
 
@@ -261,6 +271,13 @@ class InventoryMachine(RuleBasedStateMachine):
                 recovery.rebuild(offer.pk, place_orders)
                 offer.model.rebuild()
         self.buyers_show_receipts(which, polls, latest=False)
+
+    @precondition(lambda self: self.restarts_left)
+    @rule(ending=st.sampled_from(ENDINGS))
+    def redis_restarts(self, ending: signal.Signals) -> None:
+        """It comes back with its log: the model does not even notice. Whoever had read an event has it still."""
+        self.restarts_left -= 1
+        type(self).restart_redis(ending)
 
     @rule(which=either, most=st.integers(1, 4), latest=st.booleans())
     def buyers_show_receipts(self, which: int, most: int, latest: bool) -> None:

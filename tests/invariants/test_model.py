@@ -4,6 +4,7 @@ EXAMPLES=300 in the gate, EXAMPLES=10000 to soak. A failure prints its steps; `-
 """
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -64,6 +65,16 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("change", {"which": 0, "units": -20, "dies_at": "change.asked"}),
         ("change", {"which": 0, "units": 3, "dies_at": "change.asked"}),
         ("tidy", {}),
+    ],
+    "Redis crashes and comes back while a worker is at it": [
+        ("a_worker_drains", {"which": 0, "reader": "a", "claims": True, "dies_at": "drain.committed"}),
+        ("a_buyer_comes", {"which": 0, "number": 2}),
+        ("redis_restarts", {"ending": signal.SIGKILL}),
+        ("a_worker_drains", {"which": 0, "reader": "b", "claims": False, "dies_at": ""}),
+        ("end", {"which": 0, "pick": 1, "state": "released", "times": 1}),
+        ("redis_restarts", {"ending": signal.SIGTERM}),
+        ("settle", {"twice": True}),
+        ("watch", {}),
     ],
     "units are taken while Redis is being filled anew": [
         ("lose", {"which": 0, "what": "events", "polls": 1}),
