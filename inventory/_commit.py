@@ -27,8 +27,8 @@ TRIP_CALLERS = 256
 QUEUE_CALLERS = 1_024
 #: Seconds after which a buyer hears something, whatever Redis does.
 HEARD_SECONDS = 0.3
-#: Seconds a second try has at least for each of its steps, when the first has used up all of a buyer's time.
-SECOND_TRY_SECONDS = 0.05
+#: Seconds a second try has at least, a new connection included, when the first has used up all of a buyer's time.
+SECOND_TRY_SECONDS = 0.1
 
 #: Wishes of one caller for one offer.
 Request = tuple[int, Sequence[Wish]]

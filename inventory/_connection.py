@@ -1,7 +1,8 @@
 """One pool of connections to stock Redis for each process, and connections of their own for second tries."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from inventory._deadline import InTime, keeping_deadlines
 from inventory.outcomes import InventoryUnavailable
 
 #: redis-py's, whose methods carry no types.
@@ -19,7 +21,8 @@ Connection = Any
 CONNECTIONS_MAXIMUM = 64
 #: Seconds a thread waits for a free connection, or for a new one to be accepted: local ones take a millisecond.
 CONNECT_SECONDS = 0.1
-#: Seconds a sent command may take. A healthy call takes a millisecond with its fsync; a buyer waits 300 ms at most.
+#: Seconds a call of a script may take to its last byte, and a plain command between two pieces of its answer. A
+#: healthy one takes a millisecond with its fsync; a buyer waits 300 ms at most.
 ANSWER_SECONDS = 0.25
 
 
@@ -44,17 +47,23 @@ def stock_redis() -> redis.Redis:
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis(connection_pool=keeping_deadlines(pool))
 
 
 @contextmanager
 def pooled(client: redis.Redis) -> Iterator[Connection]:
-    """A connection of the client's pool, back in it afterwards. Raises InventoryUnavailable when there is none."""
-    pool = client.connection_pool
+    """A connection of the client's pool, back in it afterwards, for ANSWER_SECONDS from now, waiting for it included.
+
+    Raises InventoryUnavailable when there is none. What comes later than that is lost with the connection.
+    """
+    pool, started = client.connection_pool, time.monotonic()
     with asking_redis():
         connection = pool.get_connection()
+    left = ANSWER_SECONDS - (time.monotonic() - started)
     try:
-        yield connection
+        # A client that is not `stock_redis` has timeouts of its own.
+        with connection.within(left) if isinstance(connection, InTime) else nullcontext():
+            yield connection
     except BaseException:
         connection.disconnect()  # type: ignore[no-untyped-call]  # an answer may still be on its way to whoever takes this connection next
         raise
@@ -66,14 +75,16 @@ def pooled(client: redis.Redis) -> Iterator[Connection]:
 def fresh(client: redis.Redis, seconds: float) -> Iterator[Connection]:
     """A connection like those of the client's pool that nobody used before, and nobody will use again.
 
-    Each of its steps may take so many seconds. Raises InventoryUnavailable when it cannot be made.
+    Making it and all that is done with it may take so many seconds together. Raises InventoryUnavailable when it cannot
+    be made.
     """
     pool = client.connection_pool
     limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
     connection = pool.connection_class(**pool.connection_kwargs | limits)
-    try:
-        with asking_redis():
-            connection.connect()
-        yield connection
-    finally:
-        connection.disconnect()
+    with connection.within(seconds):
+        try:
+            with asking_redis():
+                connection.connect()
+            yield connection
+        finally:
+            connection.disconnect()

@@ -41,6 +41,8 @@ from tests.people import a_crowd, reservation_id
 SCRIPT = b"EVALSHA"
 #: Seconds beyond HEARD_SECONDS for a second try's least time, and for a machine that is busy with other things.
 SLACK_SECONDS = 0.5
+#: Every piece comes long before a read is given up, and an answer as a whole, of some fifty bytes, only after seconds.
+TRICKLE = Trickle(1, 100, DOWN)
 
 
 @pytest.fixture
@@ -92,6 +94,7 @@ ONCE: dict[str, tuple[Fault, Outcome]] = {
     "the answer breaks in the middle": (Reset(12), Outcome.REPEATED),
     "the answer ends in the middle": (Cut(DOWN, 12), Outcome.REPEATED),
     "the answer comes too late": (Latency(down_ms=2_000), Outcome.REPEATED),
+    "the answer trickles": (TRICKLE, Outcome.REPEATED),
 }
 
 
@@ -130,6 +133,7 @@ TWICE: dict[str, tuple[Fault, int]] = {
     "both answers are lost": (LoseAnswers(), 1),
     "both questions are lost": (Swallow(), 0),
     "both answers come too late": (Latency(down_ms=2_000), 1),
+    "both answers trickle": (TRICKLE, 1),
     "both answers break": (Reset(), 1),
 }
 
@@ -188,6 +192,47 @@ def test_what_a_frozen_redis_had_been_sent_is_one_hold_when_it_wakes_up(
     assert eventually(lambda: held(stock_redis, offer)[0]) == 1
     assert reserve(offer, wish) == [Outcome.REPEATED]
     assert held(stock_redis, offer) == (1, 1)
+
+
+def test_an_answer_that_trickles_is_left_with_its_connection(
+    proxy: FaultProxy, offer: Offer, wish: Wish, stock_redis: redis.Redis
+) -> None:
+    """Its buyer hears UNKNOWN in time; nobody reads the rest of it as an answer to something else."""
+    leave_a_connection(offer)
+    proxy.fault = TRICKLE
+
+    with heard_in_time():
+        assert reserve(offer, wish) == [Outcome.UNKNOWN]
+
+    assert eventually(lambda: proxy.open_connections == 0)
+    proxy.heal()
+    assert reserve(offer, wish) == [Outcome.REPEATED]
+    assert held(stock_redis, offer) == (1, 1)
+
+
+def test_a_greeting_that_trickles_holds_nobody_up(
+    proxy: FaultProxy, offer: Offer, wish: Wish, stock_redis: redis.Redis
+) -> None:
+    """A connection that cannot be made in time is none: nothing was sent over it."""
+    proxy.fault = TRICKLE
+
+    with heard_in_time():
+        assert reserve(offer, wish) == [Outcome.UNAVAILABLE]
+
+    assert eventually(lambda: proxy.open_connections == 0)
+    assert proxy.requests(SCRIPT) == 0
+    assert held(stock_redis, offer) == (0, 0)
+
+
+def test_a_deadline_ends_with_its_trip(proxy: FaultProxy, offer: Offer, wish: Wish) -> None:
+    """What was left of one trip is no limit for whoever uses its connection next."""
+    assert reserve(offer, wish) == [Outcome.RESERVED]
+
+    pool = _connection.stock_redis().connection_pool
+    connection = pool.get_connection()
+    assert proxy.connections == 1
+    assert connection._get_socket().gettimeout() == _connection.ANSWER_SECONDS
+    pool.release(connection)
 
 
 @pytest.mark.parametrize("dropping", [False, True])
