@@ -20,7 +20,7 @@ TASKS_MINIMUM = 100
 LOOK_SECONDS, PATIENCE_SECONDS = 0.05, 60
 
 WORKER = [
-    *("-m", "celery", "-A", "loadtests.contenders.one_by_one_worker", "worker", "-n", "one-by-one@bench"),
+    *("-m", "celery", "-A", "shop", "worker", "-n", "one-by-one@bench"),
     *("--pool", "solo", "-Q", QUEUE, "-I", "loadtests.contenders.orders_one_by_one", "--loglevel", "ERROR"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 ]
