@@ -98,18 +98,16 @@ PAYMENT_GRACE_SECONDS = env.whole("PAYMENT_GRACE_SECONDS", 60 if PRODUCTION else
 # --- The caches ------------------------------------------------------------------------------------------------------
 
 CACHE_REDIS_URL = env.text("CACHE_REDIS_URL")
-MEMCACHED_URL = env.text("MEMCACHED_URL", "")
+#: Of one node or several; none leaves the second tier out.
+MEMCACHED_URLS = env.words("MEMCACHED_URL")
 
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "resilience.cache.tiered.TieredCache",
-        "OPTIONS": {"tiers": ["memory", "memcached", "redis"] if MEMCACHED_URL else ["memory", "redis"]},
+        "LOCATION": "cache",
+        "OPTIONS": {"REDIS": "redis", "MEMCACHED": [url.removeprefix("unix://") for url in MEMCACHED_URLS]},
     },
-    "memory": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 10_000},
-    },
-    "redis": {
+    "redis": {  # the third tier's address and pool; nobody reads it as a cache of its own
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_REDIS_URL,
         "OPTIONS": {
@@ -119,11 +117,6 @@ CACHES: dict[str, dict[str, Any]] = {
         },
     },
 }
-if MEMCACHED_URL:
-    CACHES["memcached"] = {
-        "BACKEND": "resilience.cache.memcached_tier.MemcachedTier",
-        "LOCATION": MEMCACHED_URL.removeprefix("unix://"),
-    }
 
 # --- The workers: Celery on its own Redis ----------------------------------------------------------------------------
 

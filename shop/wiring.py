@@ -1,16 +1,31 @@
 """The place where the parts meet: what inventory needs from the outside is handed to it here."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
+from django.db import connections
+
 from inventory import doorbell
+from resilience.cache import stack
 from shop import celery
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
 RING_EXPIRES = 5
+#: Seconds until a cache tier that refused an invalidation is asked again.
+INVALIDATE_AGAIN_SECONDS = 2
 #: Doorbell -> Celery task and queue.
 _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settle", "effects")}
 
 
 def connect() -> None:
     doorbell.install(_publish)
+    stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
+
+
+def _invalidate_later(keys: Sequence[str]) -> None:
+    """In some seconds, and again until the tiers take it; without a broker, the entries end by themselves."""
+    with suppress(Exception):
+        celery.app.send_task("shop.invalidate", [list(keys)], countdown=INVALIDATE_AGAIN_SECONDS, retry=False)
 
 
 def _publish(name: str) -> None:

@@ -1,73 +1,45 @@
-"""One Django cache over several tiers: the fastest that knows a key answers, and what was found below is kept above.
+"""Django's cache over process memory, memcached and Redis, which no stampede gets through.
 
-A tier that fails is skipped and said in the log: a cache may slow a page down, never take it down.
-"""
+    caches["default"].get_or_set("sale:summer", load_sale, 30)
+    caches["default"].get_many_or_set(["offer:1", "offer:2"], load_offers, 30)
 
-import logging
-import threading
-from collections.abc import Callable
+For any number of readers in any number of processes a key is loaded once; how is told in `reading.py`. Values are what
+JSON holds, and shared by all readers of a process: do not change them."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
-from weakref import WeakValueDictionary
 
-from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
-#: Seconds that process memory keeps what came from below: how stale one process may be against another.
-MEMORY_SECONDS = 1.0
-_MISSING = object()
-#: A lock for each key that is being loaded, for as long as somebody holds or waits for it. Not one lock for several
-#: keys: a load may read other keys, and would wait for itself.
-_loading: WeakValueDictionary[str, Any] = WeakValueDictionary()
-_loading_changes = threading.Lock()
+from resilience.cache import writing
+from resilience.cache.away import TierAway
+from resilience.cache.envelope import NEVER_MS, Entry
+from resilience.cache.loading import LoadMany
+from resilience.cache.looking import look
+from resilience.cache.reading import Reading
+from resilience.cache.stack import Stack, Times
+from resilience.clock import now_ms
 
-logger = logging.getLogger(__name__)
+#: Entries of process memory, unless OPTIONS say MEMORY_ENTRIES: at a kilobyte each, 20 MB.
+MEMORY_ENTRIES = 20_000
 
 
 class TieredCache(BaseCache):
-    """`OPTIONS = {"tiers": [alias, ...]}` from fastest to farthest; the first one is process memory."""
+    """`LOCATION` names the cache in this process. OPTIONS:
 
-    def __init__(self, _location: str, params: dict[str, Any]) -> None:
+    - `REDIS`: the alias of the django-redis cache whose Redis is the third tier
+    - `MEMCACHED`: addresses of memcached nodes; none leaves that tier out
+    - `MEMORY_ENTRIES`, and the times of `stack.Times` in capitals
+    """
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
-        self._memory, *self._below = params["OPTIONS"]["tiers"]
+        self.stack = _stack(location, self.key_prefix, params.get("OPTIONS", {}))
+        self._find = self.stack.memory.find
 
-    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        key = self.make_and_validate_key(key, version=version)
-        value = caches[self._memory].get(key, _MISSING)
-        if value is not _MISSING:
-            return value
-
-        for depth, tier in enumerate(self._below):
-            value = self._try(tier, "get", key, _MISSING, otherwise=_MISSING)
-            if value is not _MISSING:
-                caches[self._memory].set(key, value, MEMORY_SECONDS)
-                for nearer in self._below[:depth]:
-                    self._try(nearer, "set", key, value, MEMORY_SECONDS)
-                return value
-        return default
-
-    def set(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> None:
-        key = self.make_and_validate_key(key, version=version)
-        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
-        caches[self._memory].set(key, value, MEMORY_SECONDS if seconds is None else min(seconds, MEMORY_SECONDS))
-        if seconds is None or seconds >= 1:  # memcached and Redis count whole seconds, and take 0 for always
-            for tier in self._below:
-                self._try(tier, "set", key, value, seconds)
-
-    def add(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        if self.get(key, _MISSING, version=version) is not _MISSING:
-            return False
-        self.set(key, value, timeout, version=version)
-        return True
-
-    def delete(self, key: str, version: int | None = None) -> bool:
-        key = self.make_and_validate_key(key, version=version)
-        gone = [self._try(tier, "delete", key, otherwise=False) for tier in reversed(self._below)]
-        return caches[self._memory].delete(key) or any(gone)
-
-    def clear(self) -> None:
-        for tier in reversed(self._below):
-            self._try(tier, "clear")
-        caches[self._memory].clear()
+    # --- with a loader
 
     def get_or_set(
         self,
@@ -75,29 +47,173 @@ class TieredCache(BaseCache):
         default: Callable[[], Any] | Any,
         timeout: float | None = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale_seconds: float | None = None,
     ) -> Any:
-        """The cached value, or what `default` returns: called once for all readers of this process."""
-        value = self.get(key, _MISSING, version=version)
-        if value is not _MISSING:
-            return value
-        with _lock_of(self.make_key(key, version=version)):
-            value = self.get(key, _MISSING, version=version)
-            if value is _MISSING:
-                value = default() if callable(default) else default
-                self.set(key, value, timeout, version=version)
-            return value
+        """The cached value, or what `default` returns, which is called once for all who ask. A loader that returns None
+        says that there is nothing: that is remembered for seconds only.
 
-    def _try(self, tier: str, verb: str, *arguments: Any, otherwise: Any = None) -> Any:
+        `timeout`: seconds the value is fresh. For `stale_seconds` more (ten minutes) it serves while somebody loads, in
+        the background: a loader must not depend on the thread that handed it in.
+        Raises what `default` raises, and NobodyLoaded.
+        """
+        if version is None:
+            kept = self._find(key)
+            if kept is not None and time.monotonic() < kept.soft_until:
+                kept.used = True
+                kept.tally.hits += 1  # no call between its read and its write: CPython changes threads only at calls
+                return kept.value
+        name = self._name(key, version)
+        load = default if callable(default) else lambda: default
+        reading = Reading(self.stack, lambda _: {name: load()}, self._seconds(timeout), stale_seconds)
+        return reading.of([name])[name]
+
+    def get_many_or_set(
+        self,
+        keys: Iterable[str],
+        load_many: LoadMany,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        stale_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """The same for many keys: at most one trip to each tier, and one call of `load_many` with what no tier has.
+        Answers the keys that have a value; no keys make no trip."""
+        names = {self._name(key, version): key for key in keys}
+        if not names:
+            return {}
+
+        def load(missing: list[str]) -> dict[str, Any]:
+            loaded = load_many([names[name] for name in missing])
+            return {name: loaded.get(names[name]) for name in missing}
+
+        found = Reading(self.stack, load, self._seconds(timeout), stale_seconds).of(names)
+        return {key: found[name] for name, key in names.items() if found[name] is not None}
+
+    # --- without
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        return self.get_many([key], version).get(key, default)
+
+    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        names = {self._name(key, version): key for key in keys}
+        now, found, missing = time.monotonic(), {}, []
+        for name, key in names.items():
+            kept = self._find(name)
+            if kept is not None and now < min(kept.soft_until, kept.fresh_until):
+                kept.used = True
+                kept.tally.hits += 1
+                found[key] = kept.value
+            else:
+                missing.append(name)
+        if missing:
+            self.stack.bus.listen()
+            generation = self.stack.generation
+            for name, entry in look(self.stack, missing).items():
+                self.stack.keep(name, entry, 0.0, generation)
+                found[names[name]] = entry.value
+        return found
+
+    def set(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        self.set_many({key: value}, timeout, version)
+
+    def set_many(
+        self, data: Mapping[str, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[str]:
+        values = {self._name(key, version): value for key, value in data.items()}
+        seconds = self._seconds(timeout)
+        if seconds is not None and seconds <= 0:
+            writing.invalidate(self.stack, list(values))
+        else:
+            writing.write(self.stack, values, seconds)
+        return []
+
+    def add(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Store it unless there is a value; of several who do so at once, one does. True for the one who did."""
+        seconds = self._seconds(timeout)
+        return self._change(key, version, lambda entry: None if entry else (value, seconds))
+
+    def touch(self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        seconds = self._seconds(timeout)
+        return self._change(key, version, lambda entry: (entry.value, seconds) if entry else None)
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Add to a number, as one step; its time to live stays. Raises ValueError when there is none."""
+        result = 0
+
+        def add(entry: Entry | None) -> tuple[Any, float | None] | None:
+            nonlocal result
+            if entry is None:
+                return None
+            result = entry.value + delta
+            return result, _seconds_left(entry)
+
+        if not self._change(key, version, add):
+            raise ValueError(f"Key {key!r} not found")
+        return result
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        return writing.invalidate(self.stack, [self._name(key, version)])
+
+    def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
+        writing.invalidate(self.stack, [self._name(key, version) for key in keys])
+
+    def clear(self) -> None:
+        writing.clear(self.stack)
+
+    def ask_redis(self) -> None:
+        """Raises TierAway while the third tier is away."""
+        self.stack.redis.read(["is anybody there?"])
+
+    def ask_memcached(self) -> None:
+        """Raises TierAway while the second tier is away."""
+        self.stack.memcached.read(["is anybody there?"])
+
+    def tally(self, group: str | None = None) -> dict[str, int]:
+        """What happened in this process to reads of `group` (`sale:summer`), or to all; see `tallies.EVENTS`."""
+        return self.stack.tallies.total(group)
+
+    # --- names
+
+    def _name(self, key: str, version: int | None) -> str:
+        """The key within this cache, whose version everybody shares."""
+        if version is None or version == self.version:
+            return str(key)
+        return f"{key}@{version}"
+
+    def _seconds(self, timeout: Any) -> float | None:
+        seconds: float | None = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        return seconds
+
+    def _change(self, key: str, version: int | None, new: writing.Change) -> bool:
+        name = self._name(key, version)
         try:
-            return getattr(caches[tier], verb)(*arguments)
-        except Exception as error:
-            logger.warning("cache tier %s cannot %s: %s", tier, verb, error)
-            return otherwise
+            return writing.change(self.stack, name, new)
+        except TierAway:  # nobody else hears of it either
+            wanted = new(look(self.stack, [name]).get(name))
+            if wanted is not None:
+                writing.write(self.stack, {name: wanted[0]}, wanted[1])
+            return wanted is not None
 
 
-def _lock_of(key: str) -> Any:
-    with _loading_changes:
-        lock = _loading.get(key)
-        if lock is None:
-            lock = _loading[key] = threading.Lock()
-        return lock
+def _seconds_left(entry: Entry) -> float | None:
+    return None if entry.fresh_until_ms == NEVER_MS else entry.left_ms(now_ms()) / 1000
+
+
+#: Those of this process. Django makes a cache object for each thread; they share what is in here.
+_stacks: dict[str, Stack] = {}
+
+
+def _stack(location: str, prefix: str, options: dict[str, Any]) -> Stack:
+    named = repr((location, prefix, sorted(options.items())))
+    if named not in _stacks:
+        times = {field.name: options[field.name.upper()] for field in fields(Times) if field.name.upper() in options}
+        made = Stack(
+            prefix=f"{prefix}{location}:",
+            redis_alias=options["REDIS"],
+            memcached_nodes=options.get("MEMCACHED", []),
+            entries_maximum=options.get("MEMORY_ENTRIES", MEMORY_ENTRIES),
+            times=Times(**times),
+        )
+        return _stacks.setdefault(named, made)
+    return _stacks[named]

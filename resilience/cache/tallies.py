@@ -1,0 +1,70 @@
+"""What happened to reads, counted for each group of keys: `sale:summer:page:en` counts for `sale:summer`."""
+
+import threading
+from collections import Counter
+
+#: Groups counted by name; more would be somebody's random keys, and count together.
+GROUPS_MAXIMUM = 1_000
+OTHERS = "others"
+
+#: What is counted besides hits in process memory, which each Tally counts itself.
+EVENTS = (
+    "memcached",  # hits of the second tier
+    "redis",  # hits of the third tier
+    "stale",  # old values served while somebody loads a new one
+    "joined",  # readers that waited for another reader of this process
+    "waited",  # keys that were waited for, because another process loads them
+    "loads",
+    "refreshes",  # loads in the background, before or after an entry went stale
+    "fenced",  # loaded values that were thrown away: invalidated meanwhile, or too late
+    "negative",  # loads that found nothing
+    "errors",  # loads that failed
+    "unreadable",  # entries of another form, overwritten
+)
+
+
+class Tally:
+    """The counts of one group. `hits` is counted by the reader: the one number that is changed a million times a
+    second."""
+
+    __slots__ = ("counts", "hits")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.counts: Counter[str] = Counter()
+
+
+class Tallies:
+    def __init__(self) -> None:
+        self._groups: dict[str, Tally] = {}
+        self._changing = threading.Lock()
+
+    def of(self, name: str) -> Tally:
+        """The tally that a key counts for."""
+        group = ":".join(name.split(":", 2)[:2])
+        tally = self._groups.get(group)
+        return tally if tally is not None else self._new(group)
+
+    def _new(self, group: str) -> Tally:
+        with self._changing:
+            if len(self._groups) >= GROUPS_MAXIMUM:
+                group = OTHERS
+            return self._groups.setdefault(group, Tally())
+
+    def count(self, event: str, name: str, times: int = 1) -> None:
+        tally = self.of(name)
+        with self._changing:
+            tally.counts[event] += times
+
+    def total(self, group: str | None = None) -> dict[str, int]:
+        """The counts of a group, or of all: `memory` and each of EVENTS."""
+        with self._changing:
+            chosen = list(self._groups.values()) if group is None else [self._groups.get(group, Tally())]
+        return {
+            "memory": sum(tally.hits for tally in chosen),
+            **{event: sum(tally.counts[event] for tally in chosen) for event in EVENTS},
+        }
+
+    def reset_after_fork(self) -> None:
+        self._changing = threading.Lock()
+        self._groups.clear()

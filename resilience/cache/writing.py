@@ -1,0 +1,131 @@
+"""Writes and invalidations: memcached refuses old values from now on, then Redis changes and tells all processes.
+
+A reader that began before may still be on its way with an old value. Nothing takes it: memcached has a tombstone, Redis
+has taken back the lease, and memory is of a later generation."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from resilience.cache import envelope
+from resilience.cache.away import TierAway
+from resilience.cache.envelope import Entry, Unreadable
+from resilience.cache.stack import Stack, callables
+from resilience.clock import now_ms
+
+#: How often an atomic change is tried again when others change the same key.
+ATTEMPTS = 100
+
+logger = logging.getLogger(__name__)
+
+
+#: A fresh entry or None -> (value, fresh seconds) to write, or None to leave it.
+Change = Callable[[Entry | None], tuple[Any, float | None] | None]
+
+
+class Contended(Exception):
+    """Others changed the key each time before this change was written."""
+
+
+def write(stack: Stack, values: Mapping[str, Any], fresh_seconds: float | None) -> None:
+    """Store the values for so long, None for ever, in all tiers that are there.
+
+    Raises TypeError for what JSON cannot hold; nothing is written then.
+    """
+    packed = {name: envelope.pack(value, now_ms(), fresh_seconds) for name, value in values.items()}
+    if not packed:
+        return
+    names = list(packed)
+    try:
+        _bury(stack, names)
+        stack.redis.write(packed, _life_ms(fresh_seconds), stack.bus.message(names))
+    except TierAway as error:
+        _without_redis(stack, packed, error)
+    stack.forget(names)
+    _keep(stack, packed)
+
+
+def _keep(stack: Stack, packed: Mapping[str, bytes]) -> None:
+    generation = stack.generation
+    for name, data in packed.items():
+        stack.keep(name, envelope.unpack(data), 0.0, generation)
+
+
+def _without_redis(stack: Stack, packed: Mapping[str, bytes], error: TierAway) -> None:
+    """memcached serves for a while; what Redis still has is old, and will have to be forgotten when it is back."""
+    try:
+        stack.memcached.write(packed)
+    except TierAway:
+        logger.warning("%d cache keys are kept in this process alone: %s", len(packed), error)
+    callables.invalidate_later(list(packed))
+
+
+def _bury(stack: Stack, names: Sequence[str]) -> None:
+    """A memcached that is away is told later; Redis decides meanwhile, and an entry there lives for seconds."""
+    try:
+        stack.memcached.bury(names)
+    except TierAway:
+        callables.invalidate_later(list(names))
+
+
+def invalidate(stack: Stack, names: Sequence[str]) -> bool:
+    """Forget keys in all tiers and all processes; True when Redis had one of them. What a tier refused twice is tried
+    again later."""
+    if not names:
+        return False
+    existed, refused = False, True
+    for _ in range(2):
+        try:
+            stack.memcached.bury(names)
+            existed = bool(stack.redis.invalidate(names, stack.bus.message(names)))
+            refused = False
+            break
+        except TierAway as error:
+            logger.info("%d cache keys are not invalidated everywhere yet: %s", len(names), error)
+    stack.forget(names)
+    if refused:
+        callables.invalidate_later(list(names))
+    return existed
+
+
+def clear(stack: Stack) -> None:
+    """Forget everything that has this cache's prefix in Redis, and all of memcached."""
+    try:
+        stack.memcached.clear()
+        stack.redis.clear(stack.bus.message(None))
+    except TierAway as error:
+        logger.warning("the cache is not cleared everywhere: %s", error)
+    stack.forget_all()
+
+
+def change(stack: Stack, name: str, new: Change) -> bool:
+    """Read, compute, write, as one step: again when somebody else was in between. `new` gets the fresh entry or None,
+    and answers (value, fresh seconds) to write, or None to leave it; False when it was left.
+
+    Raises TierAway when there is no Redis to be atomic in, and Contended.
+    """
+    message = stack.bus.message([name])
+    for _ in range(ATTEMPTS):
+        data = stack.redis.read([name]).get(name)
+        wanted = new(_fresh_entry(data))
+        if wanted is None:
+            return False
+        packed = envelope.pack(wanted[0], now_ms(), wanted[1])
+        _bury(stack, [name])
+        if stack.redis.replace(name, (data or b"")[: envelope.HEADER_BYTES], packed, _life_ms(wanted[1]), message):
+            stack.forget([name])
+            _keep(stack, {name: packed})
+            return True
+    raise Contended(name)
+
+
+def _life_ms(fresh_seconds: float | None) -> int | None:
+    return None if fresh_seconds is None else max(1, int(fresh_seconds * 1000))
+
+
+def _fresh_entry(data: bytes | None) -> Entry | None:
+    try:
+        entry = envelope.unpack(data or b"")
+    except Unreadable:
+        return None
+    return entry if entry.left_ms(now_ms()) > 0 else None

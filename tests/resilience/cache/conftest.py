@@ -1,0 +1,38 @@
+"""Caches for the tests: each test has keys of its own."""
+
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from django.conf import settings
+
+from resilience.cache.tiered import TieredCache
+
+_locations = itertools.count(1)
+
+MakeCache = Callable[..., TieredCache]
+
+
+@pytest.fixture
+def location() -> str:
+    """The name of this test's cache: no other test has its keys."""
+    return f"test-{os.getpid()}-{next(_locations)}"
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return dict(settings.CACHES["default"]["OPTIONS"])
+
+
+@pytest.fixture
+def cache(location: str, options: dict[str, Any]) -> TieredCache:
+    return TieredCache(location, {"OPTIONS": options})
+
+
+@pytest.fixture
+def cache_redis() -> redis.Redis:
+    """A connection of the test's own to the cache's Redis."""
+    return redis.Redis.from_url(settings.CACHE_REDIS_URL)
