@@ -155,6 +155,45 @@ def test_the_limit_counts_within_a_batch(make_sale: Callable[..., Sale]) -> None
     assert words == ["RESERVED", "LIMIT_REACHED", "RESERVED", "LIMIT_REACHED"]
 
 
+def test_a_buyer_has_all_that_was_granted(
+    make_sale: Callable[..., Sale], contents: Callable[[], dict[str, Any]]
+) -> None:
+    """Holds of one buyer add up, those of earlier batches and those of the same one, and nobody else's."""
+    offer = make_sale(limit=9).offers.get()
+    first, second, third, others = (rid(offer) for _ in range(4))
+    ask(offer, (first, 7, 1))
+
+    words = ask(offer, (others, 8, 1), (second, 7, 2), (third, 7, 3))
+
+    assert words == ["RESERVED"] * 3
+    assert contents()[_keys.buyers(offer.pk)] == {"7": f"6:{first},{second},{third}", "8": f"1:{others}"}
+
+
+def test_large_counters_stay_whole_numbers(
+    offer: Offer, stock_redis: redis.Redis, contents: Callable[[], dict[str, Any]]
+) -> None:
+    """No counter is ever written as 1e+14, as Lua would by itself."""
+    stock_redis.hset(_keys.units(offer.pk), mapping={"available": 9 * 10**14, "limit": 9 * 10**14})
+    first, second = rid(offer), rid(offer)
+
+    assert ask(offer, (first, 7, 10**14), (second, 7, 10**14)) == ["RESERVED", "RESERVED"]
+
+    found = contents()
+    units = found[_keys.units(offer.pk)]
+    assert (units["available"], units["held"], units["taken"]) == (str(7 * 10**14), str(2 * 10**14), str(2 * 10**14))
+    assert found[_keys.buyers(offer.pk)] == {"7": f"{2 * 10**14}:{first},{second}"}
+
+
+@pytest.mark.parametrize("reservation", ["", "x" * 49, "x" * 100_000])
+def test_a_strange_reservation_harms_no_other(offer: Offer, reservation: str) -> None:
+    """INVALID for a name that is none, and the others in the batch are served."""
+    assert ask(offer, (reservation, 7, 1), (rid(offer), 8, 1), (reservation, 7, 1)) == [
+        "INVALID",
+        "RESERVED",
+        "INVALID",
+    ]
+
+
 NO_NUMBERS = ["0", "-1", "nan", "inf", "1e3", "0x10", "1.5", " 1", "1\n", "٣", "9" * 20, "", "01", "+1"]
 
 
