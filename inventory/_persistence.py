@@ -11,6 +11,14 @@ from django.db import connection
 from inventory.models import Reservation
 from inventory.outcomes import Recorded
 
+#: A place in the stream of an offer: ms and sequence of an event's id.
+Position = tuple[int, int]
+
+
+def position_of(stream_id: str) -> Position:
+    at_ms, _, seq = stream_id.partition("-")
+    return int(at_ms), int(seq)
+
 
 @dataclass(frozen=True, slots=True)
 class HeldEvent:
@@ -24,10 +32,8 @@ class HeldEvent:
     reason: str = ""
 
     @property
-    def position(self) -> tuple[int, int]:
-        """Where the stream has it: (ms, sequence)."""
-        at_ms, _, seq = self.stream_id.partition("-")
-        return int(at_ms), int(seq)
+    def position(self) -> Position:
+        return position_of(self.stream_id)
 
     @property
     def at_ms(self) -> int:
@@ -125,7 +131,7 @@ def _buyers_and_units(moved: Sequence[Moved | Recorded]) -> tuple[list[int], lis
     return [row.buyer_id for row in moved], [row.units for row in moved]
 
 
-def add_to_stock(offer_id: int, units: int, up_to: tuple[int, int], epoch: int, *, any_epoch: bool) -> bool:
+def add_to_stock(offer_id: int, units: int, up_to: Position, epoch: int, *, any_epoch: bool) -> bool:
     """Count units as held and the stream as written down up to a position; False when the offer has another epoch.
 
     Raises IntegrityError when there are not so many units.

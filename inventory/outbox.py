@@ -17,7 +17,14 @@ from redis import Redis
 
 from inventory import _keys
 from inventory._connection import asking_redis, stock_redis
-from inventory._persistence import HeldEvent, add_to_buyers, add_to_stock, insert_reservations
+from inventory._persistence import (
+    HeldEvent,
+    Position,
+    add_to_buyers,
+    add_to_stock,
+    insert_reservations,
+    position_of,
+)
 from inventory._scripts import Script
 from inventory.effects import settle
 from inventory.models import DeadEntry, Effect, Reservation, Stock
@@ -30,6 +37,7 @@ BATCH_EVENTS = 500
 
 _record = Script("record.lua")
 _acknowledge = Script("acknowledge.lua")
+_acknowledged = Script("acknowledged.lua")
 _trim = Script("trim.lua")
 
 #: Makes the orders of held reservations that have none yet, inside the drain's transaction; answers
@@ -42,13 +50,17 @@ Statuses = dict[str, tuple[str, int]]
 Entry = tuple[str, dict[str, str]]
 
 
+class LostCommits(Exception):
+    """PostgreSQL has forgotten events that it acknowledged: only `rereading` may write down what is next."""
+
+
 class OtherEpoch(Exception):
     """The events belong to another filling of Redis than the one that PostgreSQL counts on: only a recovery may read
     them."""
 
 
 #: Faults of the world around us. No event is to blame for one, and none is given up because of one.
-AWAY = (OperationalError, InterfaceError, InternalError, InventoryUnavailable, AnswerLost, OtherEpoch)
+AWAY = (OperationalError, InterfaceError, InternalError, InventoryUnavailable, AnswerLost, OtherEpoch, LostCommits)
 
 
 def consumer_name() -> str:
@@ -90,9 +102,11 @@ def drain(offer_id: int, place_orders: PlaceOrders, *, consumer: str | None = No
     """Record the waiting events of one offer; answers how many. Safe to run in parallel and to kill at any step.
 
     `recovering` also takes events of other epochs, and at once what other consumers had begun. Raises
-    InventoryUnavailable or django.db.OperationalError when a side is away, and OtherEpoch; what was not acknowledged
-    comes again.
+    InventoryUnavailable or django.db.OperationalError when a side is away, OtherEpoch and LostCommits; what was not
+    acknowledged comes again.
     """
+    if not recovering:
+        refuse_if_commits_are_lost(offer_id)
     consumer = consumer or consumer_name()
     recorded = 0
     with asking_redis():
@@ -101,6 +115,31 @@ def drain(offer_id: int, place_orders: PlaceOrders, *, consumer: str | None = No
             _record_batch(offer_id, batch, place_orders, any_epoch=recovering)
             recorded += len(batch)
     return recorded
+
+
+def refuse_if_commits_are_lost(offer_id: int) -> None:
+    """Raises LostCommits when `has_lost_commits`. What is written down next would hide what is missing."""
+    if has_lost_commits(offer_id):
+        raise LostCommits(f"offer {offer_id}: PostgreSQL has forgotten what it acknowledged; `reread` tells it again")
+
+
+def has_lost_commits(offer_id: int) -> bool:
+    """True when PostgreSQL has recorded or sold less than it once said: a standby that lagged took over, or it was
+    restored from a backup. Raises InventoryUnavailable when Redis cannot be asked."""
+    # Redis is asked first: whatever it has heard by then was committed before PostgreSQL is asked.
+    acknowledged, sold_before = _heard(offer_id)
+    *high_water, sold = Stock.objects.values_list("high_water_ms", "high_water_seq", "sold").get(pk=offer_id)
+    return tuple(high_water) < acknowledged or sold < sold_before
+
+
+def _heard(offer_id: int) -> tuple[Position, int]:
+    """What Redis has from PostgreSQL: an event up to which all were written down, and units sold."""
+    try:
+        with asking_redis():
+            event_id, sold = _acknowledged([_keys.units(offer_id), _keys.events(offer_id)], [])
+            return position_of(event_id), int(sold)
+    except AnswerLost as lost:  # a question changes nothing: it was simply not answered
+        raise InventoryUnavailable(str(lost)) from lost
 
 
 def _next_batch(offer_id: int, consumer: str, claim_after_ms: int) -> list[Entry]:
@@ -126,18 +165,24 @@ def _claim_from_the_dead(client: Redis, stream: str, consumer: str, claim_after_
 
 
 def _record_batch(offer_id: int, entries: list[Entry], place_orders: PlaceOrders, *, any_epoch: bool) -> None:
-    events = _understood(offer_id, entries)
+    write_down(offer_id, understood(offer_id, entries), place_orders, any_epoch=any_epoch)
+    _acknowledge([_keys.units(offer_id), _keys.events(offer_id)], [stream_id for stream_id, _ in entries])
+    failpoint.hit("drain.acknowledged")
+
+
+def write_down(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool) -> int:
+    """Commit, then tell the polls; answers how many reservations were new. All that a drain does with a batch, except
+    to acknowledge it."""
     statuses = commit(offer_id, events, place_orders, any_epoch=any_epoch)
     failpoint.hit("drain.committed")
     others = [event.reservation_id for event in events if event.reservation_id not in statuses]
     _write_statuses(offer_id, statuses | _recorded_before(others, place_orders))
     _release_refused(offer_id, [event for event in events if event.reservation_id in others])
     failpoint.hit("drain.told")
-    _acknowledge([_keys.units(offer_id), _keys.events(offer_id)], [stream_id for stream_id, _ in entries])
-    failpoint.hit("drain.acknowledged")
+    return len(statuses)
 
 
-def _understood(offer_id: int, entries: list[Entry]) -> list[HeldEvent]:
+def understood(offer_id: int, entries: list[Entry]) -> list[HeldEvent]:
     """The entries that make sense; the others are kept as dead events, for a person."""
     events = []
     for stream_id, fields in entries:
@@ -171,6 +216,7 @@ def _bury(offer_id: int, stream_id: str, payload: dict[str, str], error: Excepti
     DeadEntry.objects.get_or_create(
         stock_id=offer_id, stream_id=stream_id, defaults={"payload": payload, "error": repr(error)}
     )
+    pass_by(offer_id, position_of(stream_id))
 
 
 def commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool) -> Statuses:
@@ -187,9 +233,15 @@ def commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *,
             return first | commit(offer_id, events[middle:], place_orders, any_epoch=any_epoch)
         if isinstance(error, IntegrityError):
             refuse(offer_id, events[0])
+            pass_by(offer_id, events[0].position)
         else:
             _bury(offer_id, events[0].stream_id, payload_of(events[0]), error)
         return {}
+
+
+def pass_by(offer_id: int, up_to: Position) -> None:
+    """Nothing up to this place of the stream is still to be written down, though nothing was held there."""
+    add_to_stock(offer_id, 0, up_to, 0, any_epoch=True)
 
 
 def payload_of(event: HeldEvent) -> dict[str, str]:

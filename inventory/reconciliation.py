@@ -19,6 +19,7 @@ from inventory._connection import asking_redis, stock_redis
 from inventory._scripts import Script
 from inventory.models import Effect, Reservation, Stock
 from inventory.outbox import PlaceOrders
+from inventory.reservations import STATUS
 
 #: Seconds between the two audits that must agree before units are added to what is on sale.
 AUDITS_APART_SECONDS = 30
@@ -26,14 +27,6 @@ AUDITS_APART_SECONDS = 30
 EFFECTS_AT_ONCE = 200
 
 _adjust = Script("adjust.lua")
-
-#: PostgreSQL's word for an ended reservation -> the effect that tells Redis.
-_EFFECT_OF = {
-    Reservation.State.CONFIRMED: Effect.Kind.CONFIRM,
-    Reservation.State.RELEASED: Effect.Kind.RELEASE,
-    Reservation.State.EXPIRED: Effect.Kind.EXPIRE,
-    Reservation.State.REFUSED: Effect.Kind.REFUSE,
-}
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +99,7 @@ def audit(offer_id: int) -> Audit:
         should_be=_added_up(int(before["quantity"]), counted, records),
         unrecorded={pk: record[1:] for pk, record in records.items() if _is_held(record) and pk not in rows},
         unsettled={
-            pk: _EFFECT_OF[Reservation.State(rows[pk])]
+            pk: Effect.Kind(STATUS[Reservation.State(rows[pk])])
             for pk, record in records.items()
             if _is_held(record) and rows.get(pk, "held") != "held"
         },

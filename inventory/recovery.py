@@ -24,7 +24,7 @@ from django.db.models.functions import Now
 
 from inventory import _keys, outbox
 from inventory._connection import asking_redis, stock_redis
-from inventory._persistence import HeldEvent
+from inventory._persistence import HeldEvent, position_of
 from inventory.models import Claim, Reservation, Stock
 from inventory.outbox import PlaceOrders
 from inventory.outcomes import Standing, Wish
@@ -63,8 +63,7 @@ def has_lost_data(stock: Stock) -> bool:
         if epoch != str(stock.epoch) or not _has_group(stock.pk):  # a stream that was lost comes back without it
             return True
         last: Any = stock_redis().xinfo_stream(_keys.events(stock.pk))["last-generated-id"]
-    at_ms, _, seq = str(last).partition("-")
-    return (int(at_ms), int(seq)) < (stock.high_water_ms, stock.high_water_seq)
+    return position_of(str(last)) < (stock.high_water_ms, stock.high_water_seq)
 
 
 def begin(offer_id: int, seen_epoch: int, place_orders: PlaceOrders, *, window_seconds: int | None = None) -> None:
@@ -183,8 +182,9 @@ def _event_of(each: Claim) -> HeldEvent:
 def rebuild(offer_id: int, place_orders: PlaceOrders, *, window_seconds: int = 0) -> str:
     """Fill Redis anew from PostgreSQL, now; answers a line about it. Never puts more on sale than is left.
 
-    Raises InventoryUnavailable when Redis is away.
+    Raises InventoryUnavailable when Redis is away, and LostCommits when only Redis still knows what was recorded.
     """
+    outbox.refuse_if_commits_are_lost(offer_id)
     epoch = Stock.objects.values_list("epoch", flat=True).get(pk=offer_id)
     begin(offer_id, epoch, place_orders, window_seconds=window_seconds)
     return finish(offer_id, place_orders)

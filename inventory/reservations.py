@@ -106,12 +106,12 @@ def _pipelined(reads: Iterable[tuple[str, list[str]]]) -> list[list[str | None]]
 
 def confirm(reservation_id: str) -> bool:
     """Held -> confirmed: the units are sold. False when something else ended the hold first."""
-    return _end([reservation_id], Reservation.State.CONFIRMED, Effect.Kind.CONFIRM) == 1
+    return end([reservation_id], Reservation.State.CONFIRMED) == 1
 
 
 def release(reservation_id: str) -> bool:
     """Held -> released: the units go back on sale. False when something else ended the hold first."""
-    return _end([reservation_id], Reservation.State.RELEASED, Effect.Kind.RELEASE) == 1
+    return end([reservation_id], Reservation.State.RELEASED) == 1
 
 
 def expire_due(ended: Ended) -> int:
@@ -129,27 +129,27 @@ def expire_due(ended: Ended) -> int:
         )
         if not due:
             return 0
-        _end(due, Reservation.State.EXPIRED, Effect.Kind.EXPIRE)
+        end(due, Reservation.State.EXPIRED)
         ended(due)
     return len(due)
 
 
-def _end(reservation_ids: list[str], state: Reservation.State, kind: Effect.Kind) -> int:
+def end(reservation_ids: list[str], state: Reservation.State) -> int:
     """End holds in one transaction: rows, counters, effects. Answers how many were still held."""
     with transaction.atomic():
         ended = end_held(reservation_ids, state)
         for offer_id in sorted({moved.offer_id for moved in ended}):
-            _move_units(offer_id, [moved for moved in ended if moved.offer_id == offer_id], kind)
+            _move_units(offer_id, [moved for moved in ended if moved.offer_id == offer_id], state)
         failpoint.hit("end.uncommitted")
     return len(ended)
 
 
-def _move_units(offer_id: int, ended: list[Moved], kind: Effect.Kind) -> None:
-    units, sold = sum(moved.units for moved in ended), kind is Effect.Kind.CONFIRM
+def _move_units(offer_id: int, ended: list[Moved], state: Reservation.State) -> None:
+    units, sold = sum(moved.units for moved in ended), state is Reservation.State.CONFIRMED
     if not sold:
         take_from_buyers(offer_id, ended)
     Stock.objects.filter(pk=offer_id).update(held=F("held") - units, sold=F("sold") + (units if sold else 0))
-    tell_redis(offer_id, [moved.reservation_id for moved in ended], kind)
+    tell_redis(offer_id, [moved.reservation_id for moved in ended], Effect.Kind(STATUS[state]))
 
 
 def tell_redis(offer_id: int, reservation_ids: list[str], kind: Effect.Kind) -> None:

@@ -1,5 +1,6 @@
 """What is for sale, who bought it, and what was paid. Money is whole minor units and a currency."""
 
+import hashlib
 import secrets
 
 from django.conf import settings
@@ -20,8 +21,18 @@ currency_code = RegexValidator(r"\A[A-Z]{3}\Z", _("Three capital letters, like C
 
 
 def new_order_number() -> str:
-    """Of each random byte, five bits choose one of the 32 letters."""
-    return "".join(_READABLE[byte % 32] for byte in secrets.token_bytes(_ORDER_NUMBER_LENGTH))
+    return _spelled(secrets.token_bytes(_ORDER_NUMBER_LENGTH))
+
+
+def order_number_of(reservation_id: str) -> str:
+    """Follows from the reservation, whose id nobody guesses: an order that PostgreSQL lost and writes down again has
+    the number that its buyer and the payment provider know."""
+    return _spelled(hashlib.blake2b(reservation_id.encode(), digest_size=_ORDER_NUMBER_LENGTH).digest())
+
+
+def _spelled(random: bytes) -> str:
+    """Of each byte, five bits choose one of the 32 letters."""
+    return "".join(_READABLE[byte % 32] for byte in random)
 
 
 class Product(models.Model):

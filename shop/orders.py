@@ -6,10 +6,18 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from inventory import reservations
+from inventory.models import Reservation
 from inventory.outcomes import Recorded
-from shop.models import Order, new_order_number
+from shop.models import Order, order_number_of
 
 _AWAITING = Order.State.AWAITING_PAYMENT
+
+#: How a reservation ended -> how its order did.
+_ENDED_AS = {
+    Reservation.State.CONFIRMED: Order.State.PAID,
+    Reservation.State.RELEASED: Order.State.CANCELLED,
+    Reservation.State.EXPIRED: Order.State.EXPIRED,
+}
 
 #: One statement for a batch of the drain: model by model, the ORM takes over ten times as long, most of it in Python.
 _INSERT = """
@@ -41,7 +49,7 @@ def _insert(held: Sequence[Recorded]) -> dict[str, str]:
     """Answers the numbers of the orders really made."""
     ids = [reservation.pk for reservation in held]
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [_AWAITING, ids, [new_order_number() for _ in ids]])
+        cursor.execute(_INSERT, [_AWAITING, ids, [order_number_of(pk) for pk in ids]])
         return dict(cursor.fetchall())
 
 
@@ -68,6 +76,12 @@ def _give_late_ones(held: Sequence[Recorded]) -> None:
 def expire(reservation_ids: list[str]) -> None:
     """The holds ran out; so do their orders. Runs inside the transaction that ended the holds."""
     _end(reservation_ids, Order.State.EXPIRED)
+
+
+def follow(state: Reservation.State, reservation_ids: list[str]) -> None:
+    """Their reservations have ended so before, and PostgreSQL had forgotten it. Runs inside the transaction that ends
+    them again."""
+    _end(reservation_ids, _ENDED_AS[state])
 
 
 def cancel(order: Order) -> bool:

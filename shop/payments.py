@@ -152,6 +152,8 @@ def _what_it_buys(order: Order) -> tuple[Payment.State, str]:
     if orders.pay(order):
         return Payment.State.SUCCEEDED, ""
     order.refresh_from_db(fields=["state"])
+    if order.state == Order.State.PAID and not order.payments.filter(state=Payment.State.SUCCEEDED).exists():
+        return Payment.State.SUCCEEDED, "PostgreSQL had forgotten this payment of a paid order"
     if order.state == Order.State.EXPIRED:
         return Payment.State.LATE, "too late: asks for other units"
     return Payment.State.REFUND_DUE, f"the order was {order.state}: refund due"

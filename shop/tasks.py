@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from inventory import effects, outbox, recovery, reservations, stock
+from inventory import effects, outbox, recovery, rereading, reservations, stock
 from shop import late_money, orders, payments
 
 
@@ -26,6 +26,7 @@ def expire() -> int:
 
 @shared_task(name="shop.watch")
 def watch() -> list[int]:
+    rereading.watch(orders.place, orders.follow)  # first: a recovery believes PostgreSQL
     return recovery.watch(orders.place)
 
 

@@ -18,7 +18,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from inventory import _keys, effects, outbox, recovery, reservations, stock
+from inventory import _keys, effects, outbox, recovery, rereading, reservations, stock
 from inventory.models import Effect, Reservation
 from inventory.outcomes import InventoryUnavailable, Standing
 from inventory.stock import ShelfLost
@@ -210,6 +210,13 @@ class InventoryMachine(RuleBasedStateMachine):
             for offer in self.offers:
                 offer.model.finish_changes()
         assert outbox.trim_all() == sum(offer.model.trim() for offer in self.offers)
+
+    @rule(which=either)
+    def reread(self, which: int) -> None:
+        """Of a PostgreSQL that has forgotten nothing: what waits is written down a little earlier, and no more."""
+        offer = self.offer(which)
+        done = outcome_of(lambda: rereading.reread(offer.pk, place_orders, lambda *_: None).missing)
+        assert done == outcome_of(offer.model.reread)
 
     @rule(which=either)
     def replay(self, which: int) -> None:

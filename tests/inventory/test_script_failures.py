@@ -64,6 +64,7 @@ CALLS: dict[str, list[Call]] = {
         lambda s: (s.keys("units", "reservations", "buyers"), [s.placed, "paid", 1]),
         lambda s: (s.keys("units", "reservations", "buyers"), [s.placed, "released", 1]),
     ],
+    "acknowledged.lua": [lambda s: (s.keys("units", "events"), [])],
     "acknowledge.lua": [lambda s: (s.keys("units", "events"), [s.event_id])],
     "trim.lua": [lambda s: (s.keys("events"), [0])],
     "change.lua": [

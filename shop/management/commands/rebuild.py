@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inventory import recovery
+from inventory import outbox, recovery
 from inventory.outcomes import AnswerLost, InventoryUnavailable
 from shop import catalog, orders
 from shop.management.refusals import refuse, sale_named
@@ -26,4 +26,6 @@ class Command(BaseCommand):
                 self.stdout.write(recovery.rebuild(offer.pk, orders.place))
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
+        except outbox.LostCommits as lost:
+            raise refuse(str(lost)) from lost
         catalog.forget(slug)
