@@ -22,6 +22,7 @@ for i = 1, count do
         found[#found + 1] = 0
     else
         local mine = redis.call('SET', KEYS[count + i], token, 'NX', 'PX', lease_ms)
+            or redis.call('GET', KEYS[count + i]) == token
         found[#found + 1] = entry
         found[#found + 1] = mine and 1 or 0
     end

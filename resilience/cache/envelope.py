@@ -9,10 +9,11 @@ Never pickle: whoever can write to a cache must not be able to run code in the p
 The header has no blanks between its parts. `acquire.lua` reads the time out of it, and knows an entry again by it.
 """
 
+import itertools
 import json
 import secrets
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 #: Raised by one when the form changes: entries of another version count as missing.
@@ -29,22 +30,28 @@ FRESH_MAXIMUM_MS = 99_999_999
 COST_MAXIMUM_MS = 999_999
 
 
+#: Part of each header; together with its times it makes an entry unlike any other.
+_ids = itertools.count(secrets.randbits(32))
+
+
 class Unreadable(ValueError):
     """Bytes that are no entry of this version: somebody else's, or damaged."""
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
     """A value, until when it is fresh (ms since the epoch), for how long it is in all, and how long its load took (ms).
 
-    `header` names this very entry: no other has the same.
+    `header` names this very entry: no other has the same. (No dataclass: a batch makes tens of thousands.)
     """
 
-    value: Any
-    fresh_until_ms: int
-    fresh_ms: int
-    cost_ms: int
-    header: bytes
+    __slots__ = ("cost_ms", "fresh_ms", "fresh_until_ms", "header", "value")
+
+    def __init__(self, value: Any, header: bytes) -> None:
+        self.value = value
+        self.fresh_until_ms = int(header[1:14])
+        self.fresh_ms = int(header[14:22])
+        self.cost_ms = int(header[22:28])
+        self.header = header
 
     def left_ms(self, now_ms: int) -> int:
         """Milliseconds for which it stays fresh; negative when it is stale. Never more than it ever had, whatever the
@@ -65,7 +72,7 @@ def pack(value: Any, now_ms: int, fresh_seconds: float | None, cost_ms: int = 0)
     if len(body) > COMPRESS_BYTES:
         body, form = zlib.compress(body, COMPRESSION_LEVEL), b"z"
     times = b"%013d%08d%06d" % (until_ms, min(fresh_ms, FRESH_MAXIMUM_MS), min(cost_ms, COST_MAXIMUM_MS))
-    return VERSION + times + secrets.token_hex(4).encode() + form + body
+    return VERSION + times + b"%08x" % (next(_ids) & 0xFFFF_FFFF) + form + body
 
 
 def _json(value: Any) -> bytes:
@@ -78,13 +85,56 @@ def _json(value: Any) -> bytes:
 
 def unpack(data: bytes) -> Entry:
     """Raises Unreadable."""
-    header, body = data[:HEADER_BYTES], data[HEADER_BYTES:]
+    header = _header(data)
+    try:
+        return Entry(json.loads(_body(header, data)), header)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"a damaged entry: {error}") from error
+
+
+def unpack_many(data: Mapping[str, bytes]) -> tuple[dict[str, Entry], dict[str, Unreadable]]:
+    """The entries, and what is wrong with the others. All JSON is read as one list, which takes half the time of one by
+    one; only if that fails, or has another length, each is read by itself."""
+    headers, bodies, broken = {}, [], {}
+    for name, each in data.items():
+        try:
+            header = _header(each)
+            bodies.append(_body(header, each))
+            headers[name] = header
+        except Unreadable as error:
+            broken[name] = error
+    try:
+        values = json.loads(b"[" + b",".join(bodies) + b"]")
+    except (ValueError, RecursionError):
+        values = []
+    if len(values) == len(headers):
+        return {name: Entry(value, headers[name]) for name, value in zip(headers, values, strict=True)}, broken
+    return _one_by_one({name: data[name] for name in headers}, broken)
+
+
+def _one_by_one(
+    data: Mapping[str, bytes], broken: dict[str, Unreadable]
+) -> tuple[dict[str, Entry], dict[str, Unreadable]]:
+    entries = {}
+    for name, each in data.items():
+        try:
+            entries[name] = unpack(each)
+        except Unreadable as error:
+            broken[name] = error
+    return entries, broken
+
+
+def _header(data: bytes) -> bytes:
+    header = data[:HEADER_BYTES]
     if len(header) != HEADER_BYTES or header[:1] != VERSION or not header[1:28].isdigit():
         raise Unreadable(f"no entry of version {VERSION.decode()}: {data[:60]!r}")
+    return header
+
+
+def _body(header: bytes, data: bytes) -> bytes:
+    if header[36:] != b"z":
+        return data[HEADER_BYTES:]
     try:
-        if header[36:37] == b"z":
-            body = zlib.decompress(body)
-        value = json.loads(body)
-    except (zlib.error, ValueError, RecursionError) as error:
+        return zlib.decompress(data[HEADER_BYTES:])
+    except zlib.error as error:
         raise Unreadable(f"a damaged entry: {error}") from error
-    return Entry(value, int(header[1:14]), int(header[14:22]), int(header[22:28]), header)

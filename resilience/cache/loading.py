@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from random import uniform
 from typing import Any
 
@@ -43,23 +43,23 @@ class Loading:
             cost_ms = int((time.monotonic() - started) * 1000)
             packed = {name: self._pack(loaded.get(name), cost_ms) for name in names}
         except BaseException:
-            self._count("errors", names)
+            self._stack.tallies.count("errors", names)
             leases.release(names, rest_seconds)
             raise
-        self._count("loads", names)
-        self._count("negative", [name for name in names if loaded.get(name) is None])
+        count = self._stack.tallies.count
+        count("loads", names)
+        count("negative", [name for name in names if loaded.get(name) is None])
 
-        entries = {name: envelope.unpack(data) for name, data in packed.items()}
+        entries, _ = envelope.unpack_many(packed)
         allowed = leases.fill(packed, {name: self._life_ms(entry) for name, entry in entries.items()})
         self._stack.store_in_memcached({name: packed[name] for name in allowed}, instead_of)
-        for name in allowed:
-            self._stack.keep(name, entries[name], self._stale_seconds_of(entries[name]), generation)
-        self._count("fenced", set(names) - allowed)
+        self._stack.keep({name: entries[name] for name in allowed}, self.stale_seconds, generation)
+        count("fenced", set(names) - allowed)
         return {name: entry.value for name, entry in entries.items()}
 
     def refresh(self, names: list[str], leases: Leases) -> None:
         """The same in the background. A failure goes to the log, and the old values serve for a while undisturbed."""
-        self._count("refreshes", names)
+        self._stack.tallies.count("refreshes", names)
         rest_seconds = self._stack.times.rest_seconds
         try:
             self.load(names, leases, self._stack.in_memcached(names), rest_seconds=rest_seconds)
@@ -80,11 +80,4 @@ class Loading:
     def _life_ms(self, entry: envelope.Entry) -> int:
         if entry.fresh_until_ms == envelope.NEVER_MS:
             return LONGEST_LIFE_SECONDS * 1000
-        return entry.fresh_ms + int(self._stale_seconds_of(entry) * 1000)
-
-    def _stale_seconds_of(self, entry: envelope.Entry) -> float:
-        return 0.0 if entry.value is None else self.stale_seconds
-
-    def _count(self, event: str, names: Iterable[str]) -> None:
-        for name in names:
-            self._stack.tallies.count(event, name)
+        return entry.fresh_ms + (0 if entry.value is None else int(self.stale_seconds * 1000))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from resilience.cache import envelope
 from resilience.cache.away import TierAway
-from resilience.cache.envelope import Entry, Unreadable
+from resilience.cache.envelope import Entry
 from resilience.cache.stack import Stack
 from resilience.clock import now_ms
 
@@ -15,8 +15,7 @@ def look(stack: Stack, names: Iterable[str]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for tier in ("memcached", "redis"):
         entries = _fresh(_read(stack, tier, missing))
-        for name in entries:
-            stack.tallies.count(tier, name)
+        stack.tallies.count(tier, entries)
         found |= entries
         missing = [name for name in missing if name not in found]
     return found
@@ -34,12 +33,6 @@ def _read(stack: Stack, tier: str, names: list[str]) -> dict[str, bytes]:
 
 
 def _fresh(data: dict[str, bytes]) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
-    for name, each in data.items():
-        try:
-            entry = envelope.unpack(each)
-        except Unreadable:  # a tombstone, or somebody else's
-            continue
-        if entry.left_ms(now_ms()) > 0:
-            entries[name] = entry
-    return entries
+    entries, _ = envelope.unpack_many(data)  # what is unreadable is a tombstone, or somebody else's
+    wall_ms = now_ms()
+    return {name: entry for name, entry in entries.items() if entry.left_ms(wall_ms) > 0}

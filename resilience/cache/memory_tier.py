@@ -7,7 +7,7 @@ stays for another round. Its hit ratio is LRU's, and a read moves nothing: it se
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from resilience.cache.tallies import Tally
@@ -50,14 +50,15 @@ class MemoryTier:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, name: str, kept: Kept) -> None:
+    def put(self, kept: Mapping[str, Kept]) -> None:
         with self._changing:
-            if name not in self._entries:
-                while len(self._entries) >= self._maximum:
-                    self._evict_one()
-                self._round.append(name)
-                self._sweep_round()
-            self._entries[name] = kept
+            for name, each in kept.items():
+                if name not in self._entries:
+                    if len(self._entries) >= self._maximum:
+                        self._evict_one()
+                    self._round.append(name)
+                self._entries[name] = each
+            self._sweep_round()
 
     def rest(self, names: Iterable[str], seconds: float) -> None:
         """Let what is there answer alone for so long."""

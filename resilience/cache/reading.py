@@ -18,11 +18,12 @@ from random import uniform
 from typing import Any
 
 from resilience.cache import envelope
-from resilience.cache.envelope import Entry, Unreadable
+from resilience.cache.away import TierAway
+from resilience.cache.envelope import Entry
 from resilience.cache.leases import Leases
 from resilience.cache.loading import Loading, LoadMany
 from resilience.cache.memcached_tier import TOMBSTONE, Found
-from resilience.cache.redis_tier import Grant
+from resilience.cache.redis_tier import PORTION_KEYS, Grant
 from resilience.cache.single_flight import Flight, LeaderGone
 from resilience.cache.stack import Stack
 from resilience.clock import now_ms
@@ -58,12 +59,11 @@ class Reading:
         Raises what the loader raised, TypeError for a value that JSON cannot hold, and NobodyLoaded.
         """
         self._stack.bus.listen()
-        give_up_at = time.monotonic() + self._stack.times.patience_seconds
         missing = self._not_in_memory(dict.fromkeys(names))
         while missing:
-            own, others = self._stack.flights.claim(missing)
-            self._lead(own)
-            missing = self._follow(others, give_up_at)
+            flight, own, others = self._stack.flights.claim(missing)
+            self._lead(flight, own)
+            missing = self._follow(others)
         return self._found
 
     # --- this process
@@ -80,58 +80,59 @@ class Reading:
                 missing.append(name)
         return missing
 
-    def _lead(self, own: dict[str, Flight]) -> None:
+    def _lead(self, flight: Flight, own: list[str]) -> None:
         """Bring a value for each key; whatever happens, nobody who follows is left waiting."""
-        error: BaseException = LeaderGone()
+        error: BaseException | None = None
         try:
             missing = self._not_in_memory(own)  # somebody may have landed between the look and the claim
             missing = self._not_in_memcached(missing)
-            self._through_redis(missing)
+            missing = self._not_in_redis(missing)
+            flight.brings(self._found)
+            self._by_lease(missing, flight)
         except BaseException as broken:
             error = broken
             raise
         finally:
-            for name, flight in own.items():
-                if name in self._found:
-                    self._stack.flights.land(name, flight, self._found[name])
-                else:
-                    self._stack.flights.crash(name, flight, error)
+            flight.brings(self._found)
+            self._stack.flights.end(flight, own, error)
 
-    def _follow(self, others: dict[str, Flight], give_up_at: float) -> list[str]:
-        """Take what other readers of this process bring, or the old value at once; answers the keys whose leaders were
+    def _follow(self, others: Mapping[str, Flight]) -> list[str]:
+        """Take the old value at once, or what other readers of this process bring; answers the keys whose leaders were
         killed."""
-        again = []
+        joined, again = [], []
+        give_up_at = time.monotonic() + self._stack.times.patience_seconds
         for name, flight in others.items():
-            if not flight.done() and self._serve_from_memory(name):
+            if not flight.has(name) and self._serve_from_memory(name):
                 continue
             try:
-                self._found[name] = flight.result(max(0.0, give_up_at - time.monotonic()))
-                self._stack.tallies.count("joined", name)
+                self._found[name] = flight.wait_for(name, give_up_at)
+                joined.append(name)
             except LeaderGone:
                 again.append(name)
             except TimeoutError as late:
-                if flight.done():
+                if flight.ended:
                     raise  # the loader's own
                 raise NobodyLoaded(name) from late
+        self._stack.tallies.count("joined", joined)
         return again
 
     # --- the shared tiers
 
     def _not_in_memcached(self, names: list[str]) -> list[str]:
         self._in_memcached = self._stack.in_memcached(names)
-        missing, due = [], {}
-        for name in names:
-            found = self._in_memcached.get(name)
-            entry = None if found is None or found.data == TOMBSTONE else self._readable(name, found.data)
-            if entry is None or entry.left_ms(now_ms()) <= 0:
-                missing.append(name)
-            elif self._serve(name, entry, "memcached"):
-                due[name] = entry.header
-        if due:
-            self._stack.in_background(due, lambda names: self._refresh(names, due))
-        return missing
+        data = {name: found.data for name, found in self._in_memcached.items() if found.data != TOMBSTONE}
+        return self._serve(self._readable(data), "memcached", names)
 
-    def _through_redis(self, names: list[str]) -> None:
+    def _not_in_redis(self, names: list[str]) -> list[str]:
+        """For many keys, most of which are there: a plain read costs half of one that asks for leases too."""
+        if len(names) <= PORTION_KEYS:
+            return names
+        try:
+            return self._serve(self._readable(self._stack.redis.read(names)), "redis", names)
+        except TierAway:
+            return names
+
+    def _by_lease(self, names: list[str], flight: Flight) -> None:
         """Until each key has a value: serve what is there, load what is leased to us, wait for what others load."""
         give_up_at = time.monotonic() + self._stack.times.patience_seconds
         pause = FIRST_LOOK_SECONDS
@@ -139,8 +140,9 @@ class Reading:
             to_load, names = self._sort(self._leases.acquire(names))
             if to_load:
                 self._found |= self._loading.load(to_load, self._leases, self._in_memcached)
+            flight.brings(self._found)
             if names:
-                self._count_waited(names)
+                self._stack.tallies.count("waited", names)
                 if time.monotonic() > give_up_at:
                     raise NobodyLoaded(", ".join(names[:3]))
                 time.sleep(pause * uniform(0.5, 1.5))
@@ -148,26 +150,19 @@ class Reading:
 
     def _sort(self, grants: Mapping[str, Grant]) -> tuple[list[str], list[str]]:
         """Serve what there is; answers the keys to load now, and those to wait for."""
-        to_load: list[str] = []
-        to_wait: list[str] = []
-        to_refresh, due, for_memcached = [], {}, {}
-        for name, grant in grants.items():
-            entry = self._readable(name, grant.data)
-            if entry is not None and grant.data is not None and entry.left_ms(now_ms()) > 0:
-                for_memcached[name] = grant.data
-                if self._serve(name, entry, "redis"):
-                    due[name] = entry.header
-            elif self._serve_old(name, entry):
-                if grant.leased:
-                    to_refresh.append(name)
-            else:
-                (to_load if grant.leased else to_wait).append(name)
-        self._stack.store_in_memcached(for_memcached, self._in_memcached)
+        data = {name: grant.data for name, grant in grants.items() if grant.data is not None}
+        entries = self._readable(data)
+        missing = self._serve(entries, "redis", list(grants))
+        found_fresh = {name: data[name] for name in entries.keys() - set(missing)}
+        self._stack.store_in_memcached(found_fresh, self._in_memcached)
+
+        without = [name for name in missing if not self._serve_old(name, entries.get(name))]
+        old = set(missing) - set(without)
+        to_refresh = [name for name in old if grants[name].leased]
         if to_refresh:
             self._stack.in_background(to_refresh, lambda names: self._loading.refresh(names, self._leases))
-        if due:
-            self._stack.in_background(due, lambda names: self._refresh(names, due))
-        return to_load, to_wait
+        to_load = [name for name in without if grants[name].leased]
+        return to_load, [name for name in without if not grants[name].leased]
 
     def _refresh(self, names: list[str], seen: Mapping[str, bytes]) -> None:
         """Load what is due but fresh, if nobody else does."""
@@ -178,20 +173,28 @@ class Reading:
 
     # --- answers
 
-    def _serve(self, name: str, entry: Entry, tier: str) -> bool:
-        """With a fresh entry, kept in memory from now on; True when it is due to be refreshed."""
-        self._found[name] = entry.value
-        self._stack.tallies.count(tier, name)
-        kept = self._stack.keep(name, entry, self._loading.stale_seconds, self._generation)
-        return time.monotonic() >= kept.due_at
+    def _serve(self, entries: Mapping[str, Entry], tier: str, names: list[str]) -> list[str]:
+        """Answer with what is fresh of the entries, kept in memory from now on, and have it refreshed in time; answers
+        the names that are left."""
+        wall_ms = now_ms()
+        fresh = {name: entry for name, entry in entries.items() if entry.left_ms(wall_ms) > 0}
+        if not fresh:
+            return names
+        self._found.update((name, entry.value) for name, entry in fresh.items())
+        self._stack.tallies.count(tier, fresh)
+        due = self._stack.keep(fresh, self._loading.stale_seconds, self._generation)
+        if due:
+            seen = {name: fresh[name].header for name in due}
+            self._stack.in_background(due, lambda names: self._refresh(names, seen))
+        return [name for name in names if name not in fresh]
 
     def _serve_old(self, name: str, entry: Entry | None) -> bool:
         """With an entry that is stale, or with what memory still has; False when there is neither."""
         if entry is None or entry.value is None:
             return self._serve_from_memory(name)
         self._found[name] = entry.value
-        self._stack.tallies.count("stale", name)
-        self._stack.keep(name, entry, self._loading.stale_seconds, self._generation)
+        self._stack.tallies.count("stale", [name])
+        self._stack.keep({name: entry}, self._loading.stale_seconds, self._generation)
         return True
 
     def _serve_from_memory(self, name: str) -> bool:
@@ -199,20 +202,13 @@ class Reading:
         if kept is None or time.monotonic() >= kept.stale_until:
             return False
         self._found[name] = kept.value
-        self._stack.tallies.count("stale", name)
+        self._stack.tallies.count("stale", [name])
         self._stack.memory.rest([name], self._stack.times.soft_stale_seconds)
         return True
 
-    def _readable(self, name: str, data: bytes | None) -> Entry | None:
-        if data is None:
-            return None
-        try:
-            return envelope.unpack(data)
-        except Unreadable as error:
-            self._stack.tallies.count("unreadable", name)
+    def _readable(self, data: Mapping[str, bytes]) -> dict[str, Entry]:
+        entries, broken = envelope.unpack_many(data)
+        for name, error in broken.items():
+            self._stack.tallies.count("unreadable", [name])
             logger.warning("cache key %s: %s", name, error)
-            return None
-
-    def _count_waited(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._stack.tallies.count("waited", name)
+        return entries

@@ -4,12 +4,12 @@ leases.
 Each question is one round trip for any number of keys: a script, so that reading and leasing are one step.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from django_redis import get_redis_connection
@@ -19,10 +19,11 @@ from resilience.cache.away import TierAway
 
 #: Keys that SCAN looks at before it lets others in.
 SCAN_COUNT = 1_000
+#: Keys of one script: 1 000 keep Redis from others for a millisecond. More go as several scripts in the same trip.
+PORTION_KEYS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """What Redis has of a key, if anything, and whether the asker holds its lease now."""
 
     data: bytes | None
@@ -41,46 +42,59 @@ class RedisTier:
     def read(self, names: Iterable[str]) -> dict[str, bytes]:
         """What is there of these keys. Raises TierAway, like all others."""
         names = list(names)
-        if not names:
+        portions = self._portions(names)
+        if not portions:
             return {}
         with self._asking():
-            values = self._client.mget(self._entries(names))
+            step = self._client.pipeline(transaction=False)
+            for portion in portions:
+                step.mget(self._entries(portion))
+            values = [value for answer in step.execute() for value in answer]
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
     def acquire(
         self, names: Iterable[str], token: str, lease_ms: int, now_ms: int, seen: Mapping[str, bytes]
     ) -> dict[str, Grant]:
         """Read, and lease what has to be loaded: what is missing, stale, or the very entry that was `seen`."""
-        names = list(names)
-        if not names:
-            return {}
-        headers = [seen.get(name, b"") for name in names]
-        found = self._run(self._acquire, self._both(names), [token, lease_ms, now_ms, *headers])
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return {name: Grant(data, bool(mine)) for name, (data, mine) in zip(names, pairs, strict=True)}
+        names, grants = list(names), {}
+        portions = self._portions(names)
+        questions = [
+            (self._both(portion), [token, lease_ms, now_ms, *(seen.get(name, b"") for name in portion)])
+            for portion in portions
+        ]
+        for portion, found in zip(portions, self._run("acquire", questions), strict=True):
+            for name, data, mine in zip(portion, found[::2], found[1::2], strict=True):
+                grants[name] = Grant(data, bool(mine))
+        return grants
+
+    @staticmethod
+    def _portions(names: list[str]) -> list[list[str]]:
+        return [names[start : start + PORTION_KEYS] for start in range(0, len(names), PORTION_KEYS)]
 
     def fill(self, token: str, entries: Mapping[str, bytes], life_ms: Mapping[str, int]) -> set[str]:
         """Store what was loaded; answers the keys whose lease still was the token's."""
-        if not entries:
-            return set()
-        arguments = [value for name, data in entries.items() for value in (data, life_ms[name])]
-        stored = self._run(self._fill, self._both(entries), [token, *arguments])
-        return {name for name, done in zip(entries, stored, strict=True) if done}
+        portions = self._portions(list(entries))
+        questions = [
+            (self._both(portion), [token, *(value for name in portion for value in (entries[name], life_ms[name]))])
+            for portion in portions
+        ]
+        answers = zip(portions, self._run("fill", questions), strict=True)
+        return {name for portion, stored in answers for name, done in zip(portion, stored, strict=True) if done}
 
     def release(self, token: str, names: Iterable[str], keep_ms: int) -> None:
         """Give leases back; for `keep_ms` nobody gets them."""
-        if leases := self._leases(names):
-            self._run(self._release, leases, [token, keep_ms])
+        self._run("release", [(self._leases(portion), [token, keep_ms]) for portion in self._portions(list(names))])
 
     def invalidate(self, names: Iterable[str], message: str) -> int:
         """Forget entries and leases and publish the message; answers how many entries there were."""
         names = list(names)
-        return int(self._run(self._invalidate, self._both(names), [self.channel, message])) if names else 0
+        return int(sum(self._run("invalidate", [(self._both(names), [self.channel, message])]))) if names else 0
 
     def replace(self, name: str, seen: bytes, data: bytes, life_ms: int | None, message: str) -> bool:
         """Write unless somebody else did since `seen`, an entry's header, was read; publish the message if so."""
         arguments = [seen, data, life_ms or 0, self.channel, message]
-        return bool(self._run(self._replace, self._both([name]), arguments))
+        [written] = self._run("replace", [(self._both([name]), arguments)])
+        return bool(written)
 
     def write(self, entries: Mapping[str, bytes], life_ms: int | None, message: str) -> None:
         """Write whatever is there, take leases back, and publish the message."""
@@ -109,9 +123,25 @@ class RedisTier:
     def _both(self, names: Iterable[str]) -> list[str]:
         return [*self._entries(names), *self._leases(names)]
 
-    def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
+    def _run(self, script: str, questions: list[tuple[list[str], list[Any]]]) -> list[Any]:
+        """What the script answers to each question, all in one round trip."""
+        if not questions:
+            return []
         with self._asking():
-            return script(keys, arguments)
+            try:
+                return self._ask_all(script, questions)
+            except redis.exceptions.NoScriptError:  # a Redis that was started anew; scripts may run twice unharmed
+                self._client.script_load(_source(script))
+                return self._ask_all(script, questions)
+
+    def _ask_all(self, script: str, questions: list[tuple[list[str], list[Any]]]) -> list[Any]:
+        if len(questions) == 1:
+            [(keys, arguments)] = questions
+            return [self._client.evalsha(_digest(script), len(keys), *keys, *arguments)]
+        step = self._client.pipeline(transaction=False)
+        for keys, arguments in questions:
+            step.evalsha(_digest(script), len(keys), *keys, *arguments)
+        return list(step.execute())
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -125,29 +155,6 @@ class RedisTier:
     def _client(self) -> Any:
         return get_redis_connection(self._alias)
 
-    @cached_property
-    def _acquire(self) -> Any:
-        return self._script("acquire")
-
-    @cached_property
-    def _fill(self) -> Any:
-        return self._script("fill")
-
-    @cached_property
-    def _release(self) -> Any:
-        return self._script("release")
-
-    @cached_property
-    def _invalidate(self) -> Any:
-        return self._script("invalidate")
-
-    @cached_property
-    def _replace(self) -> Any:
-        return self._script("replace")
-
-    def _script(self, name: str) -> Any:
-        return self._client.register_script(Path(__file__).with_name(f"{name}.lua").read_text())
-
     def subscription(self) -> Any:
         """The channel of invalidated keys; a connection of its own. The caller closes it."""
         listening = self._client.pubsub()
@@ -157,3 +164,13 @@ class RedisTier:
     def reset_after_fork(self) -> None:
         """redis-py's pool makes itself anew in a child; only what failed in the parent is forgotten."""
         self._breaker = Breaker(f"cache Redis ({self._alias})")
+
+
+@cache
+def _source(script: str) -> str:
+    return Path(__file__).with_name(f"{script}.lua").read_text()
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(_source(script).encode(), usedforsecurity=False).hexdigest()

@@ -1,7 +1,9 @@
-"""What happened to reads, counted for each group of keys: `sale:summer:page:en` counts for `sale:summer`."""
+"""What happened to reads, counted for each group of keys: `sale:summer:page:en` counts for `sale:summer`, and both
+`offer:7` and `offer:8` for `offer`."""
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 
 #: Groups counted by name; more would be somebody's random keys, and count together.
 GROUPS_MAXIMUM = 1_000
@@ -41,9 +43,9 @@ class Tallies:
 
     def of(self, name: str) -> Tally:
         """The tally that a key counts for."""
-        group = ":".join(name.split(":", 2)[:2])
-        tally = self._groups.get(group)
-        return tally if tally is not None else self._new(group)
+        parts = name.split(":", 2)
+        group = parts[0] if len(parts) < 3 else f"{parts[0]}:{parts[1]}"
+        return self._groups.get(group) or self._new(group)
 
     def _new(self, group: str) -> Tally:
         with self._changing:
@@ -51,10 +53,11 @@ class Tallies:
                 group = OTHERS
             return self._groups.setdefault(group, Tally())
 
-    def count(self, event: str, name: str, times: int = 1) -> None:
-        tally = self.of(name)
+    def count(self, event: str, names: Iterable[str]) -> None:
+        times = Counter(map(self.of, names))
         with self._changing:
-            tally.counts[event] += times
+            for tally, number in times.items():
+                tally.counts[event] += number
 
     def total(self, group: str | None = None) -> dict[str, int]:
         """The counts of a group, or of all: `memory` and each of EVENTS."""

@@ -109,9 +109,9 @@ class TieredCache(BaseCache):
         if missing:
             self.stack.bus.listen()
             generation = self.stack.generation
-            for name, entry in look(self.stack, missing).items():
-                self.stack.keep(name, entry, 0.0, generation)
-                found[names[name]] = entry.value
+            entries = look(self.stack, missing)
+            self.stack.keep(entries, 0.0, generation)
+            found |= {names[name]: entry.value for name, entry in entries.items()}
         return found
 
     def set(self, key: str, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> None:

@@ -46,9 +46,8 @@ def write(stack: Stack, values: Mapping[str, Any], fresh_seconds: float | None) 
 
 
 def _keep(stack: Stack, packed: Mapping[str, bytes]) -> None:
-    generation = stack.generation
-    for name, data in packed.items():
-        stack.keep(name, envelope.unpack(data), 0.0, generation)
+    entries, _ = envelope.unpack_many(packed)
+    stack.keep(entries, 0.0, stack.generation)
 
 
 def _without_redis(stack: Stack, packed: Mapping[str, bytes], error: TierAway) -> None:
