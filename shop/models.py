@@ -86,7 +86,9 @@ class Offer(models.Model):
     """A product at a sale price. Its stock is inventory's, and its id is the stock's id."""
 
     stock = models.OneToOneField(Stock, models.PROTECT, primary_key=True, related_name="offer")
-    sale = models.ForeignKey(Sale, models.PROTECT, related_name="offers", verbose_name=_("sale"))
+    sale = models.ForeignKey(
+        Sale, models.PROTECT, related_name="offers", verbose_name=_("sale"), db_index=False
+    )  # leads the index of the constraint below
     product = models.ForeignKey(Product, models.PROTECT, related_name="offers", verbose_name=_("product"))
     price_minor = models.PositiveBigIntegerField(_("sale price"), help_text=_("In minor units, like cents."))
 
@@ -118,8 +120,10 @@ class Order(models.Model):
     #: The current one; those that ran out before late money bought others are kept.
     reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="order")
     earlier = models.ManyToManyField(Reservation, related_name="earlier_orders", blank=True)
-    late_reservation = models.CharField(max_length=48, null=True, unique=True)
-    buyer = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("buyer"))
+    late_reservation = models.CharField(max_length=48, null=True)
+    buyer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("buyer"), db_index=False
+    )  # leads the index below
     offer = models.ForeignKey(Offer, models.PROTECT, related_name="orders", verbose_name=_("offer"))
     title = models.CharField(_("title"), max_length=120, help_text=_("As it was when it was bought."))
     units = models.PositiveIntegerField(_("units"))
@@ -142,6 +146,11 @@ class Order(models.Model):
             models.CheckConstraint(
                 condition=Q(state__in=["awaiting_payment", "paid", "cancelled", "expired", "refund_due", "refunded"]),
                 name="order_state_is_known",
+            ),
+            models.UniqueConstraint(
+                fields=["late_reservation"],
+                condition=Q(late_reservation__isnull=False),  # hardly any order is in this index
+                name="a_late_reservation_has_one_order",
             ),
         ]
         indexes = [models.Index(fields=["buyer", "-placed_at"], name="orders_of_a_buyer")]
