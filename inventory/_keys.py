@@ -12,10 +12,16 @@ None of them ever expires: `maxmemory-policy noeviction` guards them, and a clos
 
 #: The consumer group that writes events down in PostgreSQL.
 GROUP = "record"
+#: The pattern of the first key of every offer.
+UNITS_OF_ALL = "{o:*}:units"
 
 
 def units(offer_id: int) -> str:
     return f"{{o:{offer_id}}}:units"
+
+
+def offer_of(key: str) -> int:
+    return int(key.removeprefix("{o:").partition("}")[0])
 
 
 def reservations(offer_id: int) -> str:

@@ -19,12 +19,16 @@ from redis.exceptions import (
 )
 
 from inventory._connection import Connection, pooled, stock_redis
-from inventory.outcomes import AnswerLost, InventoryUnavailable
+from inventory.outcomes import AnswerLost, InventoryFull, InventoryUnavailable
 
-#: Answers of a server that did nothing: full, a replica, still reading its file, or twice without the script.
-REFUSED_WHOLE = (OutOfMemoryError, ReadOnlyError, BusyLoadingError, NoScriptError)
-#: The same from errors that redis-py has no class for: cannot write its log, too few replicas, held up by a script.
-REFUSED_WHOLE_WORDS = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+#: Answers of a server that did nothing, because its memory is full.
+FULL = OutOfMemoryError
+#: The same, because it cannot write its log: redis-py has no class for that.
+FULL_WORDS = "MISCONF "
+#: The same for another reason: a replica, still reading its file, or twice without the script.
+REFUSED_WHOLE = (ReadOnlyError, BusyLoadingError, NoScriptError)
+#: And from errors that redis-py has no class for: too few replicas, held up by a script.
+REFUSED_WHOLE_WORDS = ("NOREPLICAS ", "BUSY ")
 
 _HEADER_KEY = re.compile(r"^-- KEYS\[\d+\]", re.MULTILINE)
 
@@ -77,7 +81,7 @@ class Script:
                 _, *again = self._run(connection, [calls[at] for at in forgotten], load)
                 for at, reply in zip(forgotten, again, strict=True):
                     replies[at] = reply
-        return [InventoryUnavailable(str(reply)) if _refused_whole(reply) else reply for reply in replies]
+        return [_refusal(reply) or reply for reply in replies]
 
     def _run(self, connection: Connection, calls: Sequence[Call], *before: tuple[str, ...]) -> list[Any]:
         commands = [*before, *(("EVALSHA", self._digest, len(keys), *keys, *args) for keys, args in calls)]
@@ -106,6 +110,11 @@ def _replies(connection: Connection, count: int) -> list[Any]:
     return replies
 
 
-def _refused_whole(reply: Any) -> bool:
-    by_word = isinstance(reply, ResponseError) and str(reply).startswith(REFUSED_WHOLE_WORDS)
-    return by_word or isinstance(reply, REFUSED_WHOLE)
+def _refusal(reply: Any) -> InventoryUnavailable | None:
+    """What a reply is to the caller when the server did nothing; None for any other."""
+    words = str(reply) if isinstance(reply, ResponseError) else ""
+    if isinstance(reply, FULL) or words.startswith(FULL_WORDS):
+        return InventoryFull(str(reply))
+    if isinstance(reply, REFUSED_WHOLE) or words.startswith(REFUSED_WHOLE_WORDS):
+        return InventoryUnavailable(str(reply))
+    return None

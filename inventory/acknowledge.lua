@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- acknowledge.lua: PostgreSQL has committed these events; they wait no longer.
 --
 -- KEYS[1] {o:7}:units   hash    waiting
@@ -6,7 +6,7 @@
 -- ARGV    stream ids
 --
 -- Returns how many of them the group still had open: an event that was acknowledged before counts once. The entries
--- stay in the stream until trim.lua removes them.
+-- stay in the stream until trim.lua removes them. Needs no free memory (allow-oom): the way out of a full Redis.
 
 local waiting = redis.call('HGET', KEYS[1], 'waiting')
 local open = redis.call('XACK', KEYS[2], 'record', unpack(ARGV))

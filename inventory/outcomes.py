@@ -85,5 +85,9 @@ class InventoryUnavailable(Exception):
     """Stock Redis cannot be asked, and nothing was sent: whatever was wanted did not happen."""
 
 
+class InventoryFull(InventoryUnavailable):
+    """Stock Redis answers and takes no more: its memory is full, or it cannot write to its disk."""
+
+
 class AnswerLost(Exception):
     """The command was sent and no answer came: what was wanted may have happened."""

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- settle.lua: end holds of one offer exactly once, as sold or as available again.
 --
 -- KEYS[1] {o:7}:units         hash  quantity, available, held, sold, epoch
@@ -8,6 +8,7 @@
 --
 -- Returns one word for each: SETTLED, or UNKNOWN when it has ended already or was never here, or STALE when the effect
 -- belongs to an earlier filling of this Redis, which holds its result already. Changes nothing for UNKNOWN and STALE.
+-- Needs no free memory (allow-oom): holds end also in a Redis that is full.
 
 local ENDS = {paid = true, released = true, expired = true, refused = true}
 

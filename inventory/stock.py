@@ -19,6 +19,7 @@ UNITS_MAXIMUM = 10_000_000
 
 _install = Script("install.lua")
 _change = Script("change.lua")
+_ready = Script("ready.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,9 @@ def _levels(fields: dict[str, Any]) -> Levels | None:
         return None
 
 
-def ping() -> None:
-    """Raises InventoryUnavailable when stock Redis does not answer."""
-    with asking_redis():
-        stock_redis().ping()
+def ready() -> None:
+    """Returns when stock Redis would take a reservation; asked by a script that Redis refuses as it would refuse that.
+
+    Raises InventoryFull when it has no room, InventoryUnavailable or AnswerLost when it cannot be asked.
+    """
+    _ready([], [])

@@ -1,10 +1,11 @@
-#!lua
+#!lua flags=allow-oom
 -- trim.lua: forget events that PostgreSQL has committed, some time after it did.
 --
 -- KEYS[1] {o:7}:events  stream  its group `record`
 -- ARGV[1] how long an event is kept, in ms: long enough to read it again when PostgreSQL itself lost its last commits
 --
 -- Returns how many were removed. Never removes what is open or has not been read: it stops at the oldest such event.
+-- Needs no free memory (allow-oom): it makes some.
 
 local function parts(id)
     local ms, seq = string.match(id, '^(%d+)-(%d+)$')

@@ -1,83 +1,28 @@
 """Power fails while stock Redis writes its log: wherever the last write was torn, what is left agrees with itself."""
 
 import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-import pytest
 import redis
 from django.db import transaction
-from pytest_django import Settings
 
-from inventory import _connection, effects, outbox, recovery, reservations, stock
+from inventory import effects, outbox, recovery, reservations, stock
 from inventory.models import Stock
 from inventory.outcomes import Wish
 from inventory.verification import findings
 from shop import orders
-from shop.local.servers import Running
 from shop.models import Offer, Order, Sale
-from tests.crowd import eventually
 from tests.faults.sizes import SEED
 from tests.people import a_crowd, reservation_id
+from tests.private_redis import PrivateRedis
 
 #: Places at which the log is cut.
 CUTS = 60
 #: Things that happen in the sale that is cut: some hundred writes, and as many kilobytes of log.
 HAPPENINGS = 150
-#: Seconds a small Redis may take to end.
-END_SECONDS = 10
-
-
-class PrivateRedis:
-    """The stock Redis of this run once more, with a folder and an address of its own."""
-
-    def __init__(self, servers: Running, folder: Path) -> None:
-        [self._service] = [post.service for post in servers.supervisor._posts() if post.service.name == "redis-stock"]
-        self.folder, self._socket = folder / "data", folder / "redis.sock"
-        self.folder.mkdir()
-        self.url = f"unix://{self._socket}?db=0"
-        self.client = redis.Redis.from_url(self.url, decode_responses=True)
-
-    @contextmanager
-    def running(self) -> Iterator[redis.Redis]:
-        own = {"dir": self.folder, "unixsocket": self._socket, "aof-load-truncated": "yes"}
-        command = [*self._service.command, *(word for name, value in own.items() for word in (f"--{name}", str(value)))]
-        with subprocess.Popen(command, env=self._service.environment, stdout=subprocess.DEVNULL) as process:
-            try:
-                eventually(lambda: self._answers(process))
-                yield self.client
-            finally:
-                self.client.connection_pool.disconnect()
-                _connection.stock_redis.cache_clear()
-                process.terminate()
-                process.wait(END_SECONDS)
-
-    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
-        assert process.poll() is None, "this Redis has refused to start"
-        try:
-            return bool(self.client.ping())
-        except redis.RedisError:  # not there yet, or still loading
-            return False
-
-    @property
-    def log(self) -> Path:
-        """The file that grows."""
-        [log] = self.folder.glob("appendonlydir/*.incr.aof")
-        return log
-
-
-@pytest.fixture
-def private(servers: Running, tmp_path: Path, settings: Settings) -> Iterator[PrivateRedis]:
-    """What the shop under test takes for its stock Redis."""
-    private = PrivateRedis(servers, tmp_path)
-    settings.STOCK_REDIS_URL, settings.CLAIM_WINDOW_SECONDS = private.url, 0
-    _connection.stock_redis.cache_clear()
-    yield private
-    _connection.stock_redis.cache_clear()
 
 
 def happen(offer: Offer, choice: Random) -> None:

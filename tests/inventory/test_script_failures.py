@@ -72,6 +72,8 @@ CALLS: dict[str, list[Call]] = {
         lambda s: (s.keys("units", "changes"), ["change", -5, 1]),
     ],
     "adjust.lua": [lambda s: (s.keys("units"), [18, 2, 0, 2, 17, 2, 0])],
+    "ready.lua": [lambda s: ([], [])],
+    "lag.lua": [lambda s: (s.keys("units", "events"), [])],
     "install.lua": [lambda s: (s.keys("units", "events"), [20, 1, 1, "open", 0, 9_999_999_999_999, "KEEP"])],
 }
 CASES = [(name, at) for name, calls in CALLS.items() for at in range(len(calls))]
