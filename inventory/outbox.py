@@ -7,7 +7,8 @@ repeated batch inserts nothing, moves nothing and writes the same statuses again
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from billiard.process import current_process  # Celery's pool numbers the processes that it forks
@@ -110,10 +111,19 @@ def drain(offer_id: int, place_orders: PlaceOrders, *, consumer: str | None = No
     consumer = consumer or consumer_name()
     recorded = 0
     with asking_redis():
-        while batch := _next_batch(offer_id, consumer, 0 if recovering else settings.CLAIM_AFTER_SECONDS * 1000):
-            failpoint.hit("drain.read")
-            _record_batch(offer_id, batch, place_orders, any_epoch=recovering)
-            recorded += len(batch)
+        while some := _drain_once(offer_id, place_orders, consumer, recovering=recovering):
+            recorded += some
+            if not recovering:  # what others leave while this one reads is for the next drain
+                break
+    return recorded
+
+
+def _drain_once(offer_id: int, place_orders: PlaceOrders, consumer: str, *, recovering: bool) -> int:
+    recorded = 0
+    for batch in _batches(offer_id, consumer, 0 if recovering else settings.CLAIM_AFTER_SECONDS * 1000):
+        failpoint.hit("drain.read")
+        _record_batch(offer_id, batch, place_orders, any_epoch=recovering)
+        recorded += len(batch)
     return recorded
 
 
@@ -142,14 +152,17 @@ def _heard(offer_id: int) -> tuple[Position, int]:
         raise InventoryUnavailable(str(lost)) from lost
 
 
-def _next_batch(offer_id: int, consumer: str, claim_after_ms: int) -> list[Entry]:
-    """What this consumer had before it died, else what the dead have left, else what is new."""
+def _batches(offer_id: int, consumer: str, claim_after_ms: int) -> Iterator[list[Entry]]:
+    """What this consumer had before it died, then what the dead have left, then what is new; each until there is no
+    more of it. A batch has to be acknowledged before the next is asked for: it would come again."""
     client, stream = stock_redis(), _keys.events(offer_id)
-    return (
-        _read(client, stream, consumer, "0")
-        or _claim_from_the_dead(client, stream, consumer, claim_after_ms)
-        or _read(client, stream, consumer, ">")
-    )
+    for ask in (
+        partial(_read, client, stream, consumer, "0"),
+        partial(_claim_from_the_dead, client, stream, consumer, claim_after_ms),
+        partial(_read, client, stream, consumer, ">"),
+    ):
+        while batch := ask():
+            yield batch
 
 
 def _read(client: Redis, stream: str, consumer: str, since: str) -> list[Entry]:
