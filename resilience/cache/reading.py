@@ -105,7 +105,8 @@ class Reading:
             if not flight.has(name) and self._serve_from_memory(name):
                 continue
             try:
-                self._found[name] = flight.wait_for(name, give_up_at)
+                with self._stack.place_lent():
+                    self._found[name] = flight.wait_for(name, give_up_at)
                 joined.append(name)
             except LeaderGone:
                 again.append(name)
@@ -145,7 +146,8 @@ class Reading:
                 self._stack.tallies.count("waited", names)
                 if time.monotonic() > give_up_at:
                     raise NobodyLoaded(", ".join(names[:3]))
-                time.sleep(pause * uniform(0.5, 1.5))
+                with self._stack.place_lent():
+                    time.sleep(pause * uniform(0.5, 1.5))
                 pause = min(2 * pause, LAST_LOOK_SECONDS)
 
     def _sort(self, grants: Mapping[str, Grant]) -> tuple[list[str], list[str]]:

@@ -4,9 +4,9 @@ those of one alias have in common."""
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import uniform
 from typing import Any
@@ -200,6 +200,19 @@ class Stack:
                 return load()
             finally:
                 self._loading.now = False
+
+    @contextmanager
+    def place_lent(self) -> Iterator[None]:
+        """While a load waits here for what others load, its place is theirs: all places could be taken by loads that
+        wait for one which has none."""
+        if not getattr(self._loading, "now", False):
+            yield
+            return
+        self._places.release()
+        try:
+            yield
+        finally:
+            self._places.acquire()
 
     def reset_after_fork(self) -> None:
         for part in (self.memory, self.flights, self.tallies, self.memcached, self.redis, self.bus):
