@@ -12,14 +12,14 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.rendezvous import RendezvousHash
-from pymemcache.exceptions import MemcacheError
+from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
 from pymemcache.pool import ObjectPool
 
 from resilience.breaker import Breaker, BreakerOpen
@@ -142,9 +142,11 @@ class MemcachedTier:
     def _each_node(
         self, names: Iterable[str], ask: "Callable[[_Node, Mapping[str, str]], Result]", *, all_of_them: bool = False
     ) -> list[Result]:
-        """What each node says of its own keys: one trip to each that has any."""
+        """What each node says of its own keys: one trip to each that has any. Nothing is said where there are none."""
+        if not self._nodes:
+            return []
         shares: dict[_Node, dict[str, str]] = defaultdict(dict)
-        for name in names:
+        for name in names if self else ():
             key = self._key(name)
             shares[self._node(key)][key] = name
         answers, away = [], None
@@ -221,10 +223,18 @@ class _Connections(ObjectPool):
         lent = self.get()
         try:
             yield lent
-        except BaseException:
+        except BaseException as error:
             self.destroy(lent)
+            if isinstance(error, OSError | MemcacheUnexpectedCloseError):
+                self._destroy_idle()
             raise
         self.release(lent)
+
+    def _destroy_idle(self) -> None:
+        """A server that was started anew has closed them all: each would fail one more trial of the breaker."""
+        with suppress(IndexError):
+            while True:
+                self._after_remove(self._free_objs.popleft())
 
 
 class _Pool(PooledClient):
