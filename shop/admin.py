@@ -1,7 +1,6 @@
 """The back office. Staff write products and drafts; what moves stock or money goes through the verbs of the domain."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -19,7 +18,7 @@ from django.utils.translation import ngettext
 from inventory.admin import ReadOnly, Record, link
 from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import catalog, opening, orders
+from shop import opening, orders
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
 from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
@@ -33,12 +32,6 @@ ROWS_MAXIMUM = 100
 admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
 admin.site.register(DeadEntry, DeadEventAdmin)
-
-
-def forget_when_committed(slugs: list[str]) -> None:
-    """Drop what is cached of these sales, once readers can see the change. Without its caches a change shows later."""
-    for slug in slugs:
-        transaction.on_commit(partial(catalog.forget, slug), robust=True)
 
 
 def few_enough(request: HttpRequest, rows: QuerySet[Any]) -> list[Any]:
@@ -70,11 +63,6 @@ class ProductAdmin(admin.ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, product: Any = None) -> list[str]:
         """An order takes its currency from the product, a moment after its buyer has clicked."""
         return ["currency"] if _is_published(product) else []
-
-    def save_model(self, request: HttpRequest, product: Product, form: Any, change: bool) -> None:
-        super().save_model(request, product, form, change)
-        shown = Sale.objects.filter(offers__product=product, offers__stock__archived=False)
-        forget_when_committed(list(shown.exclude(state=Sale.State.DRAFT).values_list("slug", flat=True).distinct()))
 
 
 def _is_published(product: Product | None) -> bool:
@@ -224,10 +212,6 @@ class SaleAdmin(admin.ModelAdmin):
         may_edit = self.has_change_permission(request, sale) if sale else self.has_add_permission(request)
         may_offer = request.user.has_perms(["shop.add_offer", "shop.change_offer"])
         return [OffersOfDraft if _is_draft(sale) and may_edit and may_offer else PublishedOffers]
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        super().save_related(request, form, formsets, change)
-        forget_when_committed([form.instance.slug])
 
     # --- The verbs ----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
-"""What it looks like when PostgreSQL is away, or every connection to it is taken."""
+"""What it looks like when PostgreSQL is away, every connection to it is taken, or others ask it and hear nothing."""
 
 from django.db import InterfaceError, OperationalError
 from psycopg_pool import PoolTimeout
 
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+from resilience.cache.reading import NobodyLoaded
+
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout, NobodyLoaded)

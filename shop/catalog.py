@@ -1,28 +1,33 @@
 """What a page may read: facts of sales through the cache tiers, live counters shared by everybody who looks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Self
 
-from django.core.cache import cache
-from django.db.models import Q
+from django.core.cache import cache as django_cache
+from django.db.models import Q, QuerySet
 
 from inventory import stock
 from inventory.outcomes import InventoryUnavailable
 from resilience.clock import now_ms
 from shop import models
-from shop.away import DATABASE_AWAY
+from shop.decoded import Decoded
 
-#: Seconds the facts of a sale stay cached; a change by staff drops them at once.
+#: Seconds the facts of a sale stay fresh; `publishing` drops them as soon as they change.
 FACTS_SECONDS = 30
-#: Seconds that the last facts are kept for a time without PostgreSQL.
+#: Seconds that the last facts serve on while PostgreSQL is away: longer than any failover takes.
 LAST_KNOWN_SECONDS = 3_600
-#: Characters of an address, as the model keeps it.
-SLUG_MAXIMUM = 60
 #: Seconds that everybody shares one look at the live counters.
 LIVE_SECONDS = 0.5
-#: What is cached for an address that names no sale, so that asking again costs no query.
-NO_SALE = "no such sale"
+#: Seconds that the counters before serve while somebody looks again: a page's script asks once a second.
+LIVE_STALE_SECONDS = 1
+
+#: Keys of what is known of all sales together.
+SLUGS_KEY, LIST_KEY = "sales:slugs", "sales:facts"
+
+#: Its type does not know stale times.
+cache: Any = django_cache
 
 #: Milliseconds until a page asks again: before T0 only the clock matters, after it the counters do.
 POLL_MS = {"open": 1_000, "scheduled": 5_000, "sold_out": 2_000, "paused": 2_000, "closed": 30_000}
@@ -75,57 +80,62 @@ class Sale:
         return next((offer for offer in self.offers if offer.id == offer_id), None)
 
 
+def is_published(slug: str) -> bool:
+    """True for the address of a sale. Costs nothing for any other: no query, no load, no key of its own."""
+    slugs = cache.get_or_set(SLUGS_KEY, _load_slugs, FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
+    return slug in _slugs.of(SLUGS_KEY, slugs)
+
+
 def sale(slug: str) -> Sale | None:
     """A published sale with its live counters, or None. While PostgreSQL is away, what was last known of it."""
-    if len(slug) > SLUG_MAXIMUM:
+    if not is_published(slug):
         return None
-    facts: Any = cache.get_or_set(_key(slug), lambda: _known(_key(slug), lambda: _facts(slug)), FACTS_SECONDS)
-    return None if facts == NO_SALE else live([Sale.from_json(facts)])[0]
+    key = facts_key(slug)
+    facts = cache.get_or_set(key, partial(_load_facts, slug), FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
+    return None if facts is None else live([_sales.of(key, facts)])[0]
 
 
 def sales() -> list[Sale]:
     """All published sales: what can be bought now, then what opens next, then the rest; those that are over last."""
-    facts: Any = cache.get_or_set("sales", lambda: _known("sales", _all_facts), FACTS_SECONDS)
-    found = live([Sale.from_json(each) for each in facts])
+    facts = cache.get_or_set(LIST_KEY, _load_list, FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
+    found = live(_lists.of(LIST_KEY, facts))
     return sorted(found, key=lambda sale: (PHASES.index(sale.phase), sale.opens_at_ms))
 
 
-def forget(slug: str) -> None:
-    """Drop what is cached of a sale, after staff changed it."""
-    cache.delete(_key(slug))
-    cache.delete("sales")
+def facts_key(slug: str) -> str:
+    return f"sale:{slug}:facts"
 
 
-def _known(key: str, load: Callable[[], Any]) -> Any:
-    """What PostgreSQL says; while it is away, what it said last. Selling goes on without it."""
-    try:
-        facts = load()
-    except DATABASE_AWAY:
-        last = cache.get(f"last:{key}")
-        if last is None:
-            raise
-        return last
-    cache.set(f"last:{key}", facts, LAST_KNOWN_SECONDS)
-    return facts
+def live_key(slug: str) -> str:
+    return f"sale:{slug}:live"
 
 
-def _key(slug: str) -> str:
-    return f"sale:{slug}"
+# --- What PostgreSQL says; called by whatever thread refreshes the cache ---------------------------------------------
+
+_slugs = Decoded[frozenset[str]](frozenset)
+_sales = Decoded[Sale](Sale.from_json)
+_lists = Decoded[list[Sale]](lambda facts: [Sale.from_json(each) for each in facts])
 
 
-def _facts(slug: str) -> dict[str, Any] | str:
-    found = _published().filter(slug=slug).first()
-    return _facts_of(found) if found else NO_SALE
+def _load_slugs() -> list[str]:
+    return list(_published().values_list("slug", flat=True))
 
 
-def _all_facts() -> list[dict[str, Any]]:
-    return [_facts_of(found) for found in _published()]
+def _load_facts(slug: str) -> dict[str, Any] | None:
+    found = _with_offers().filter(slug=slug).first()
+    return _facts_of(found) if found else None
 
 
-def _published() -> Any:
-    hidden = Q(state=models.Sale.State.DRAFT) | Q(offers__stock__archived=True)
-    published = models.Sale.objects.exclude(hidden)
-    return published.prefetch_related("offers__product", "offers__stock")
+def _load_list() -> list[dict[str, Any]]:
+    return [_facts_of(found) for found in _with_offers()]
+
+
+def _published() -> QuerySet[models.Sale]:
+    return models.Sale.objects.exclude(Q(state=models.Sale.State.DRAFT) | Q(offers__stock__archived=True))
+
+
+def _with_offers() -> QuerySet[models.Sale]:
+    return _published().prefetch_related("offers__product", "offers__stock")
 
 
 def _facts_of(found: models.Sale) -> dict[str, Any]:
@@ -158,24 +168,29 @@ def _offer(offer: models.Offer) -> Offer:
     )
 
 
+# --- What Redis says -------------------------------------------------------------------------------------------------
+
+
 def live(sales: Iterable[Sale]) -> list[Sale]:
     """The sales with the counters of this half second and the phase that follows from them.
 
     When Redis cannot be asked they read as paused, with the counters that PostgreSQL had when the facts were cached.
     """
     sales = list(sales)
-    offer_ids = sorted({offer.id for sale in sales for offer in sale.offers})
-    key = "live:" + ",".join(map(str, offer_ids))
-    levels: Any = cache.get_or_set(key, lambda: _levels(offer_ids), LIVE_SECONDS) if offer_ids else {}
-    return [_with_levels(sale, levels) for sale in sales]
+    offer_ids = {live_key(sale.slug): [offer.id for offer in sale.offers] for sale in sales}
+    load = partial(_load_levels, offer_ids)
+    levels = cache.get_many_or_set(offer_ids, load, LIVE_SECONDS, stale_seconds=LIVE_STALE_SECONDS)
+    return [_with_levels(sale, levels.get(live_key(sale.slug), {})) for sale in sales]
 
 
-def _levels(offer_ids: list[int]) -> dict[str, dict[str, Any]]:
+def _load_levels(offer_ids: Mapping[str, list[int]], keys: list[str]) -> dict[str, dict[str, Any]]:
+    """For each key the counters of its offers, in one trip to Redis; without those that Redis does not know."""
     try:
-        found = stock.levels(offer_ids)
+        found = stock.levels([offer_id for key in keys for offer_id in offer_ids[key]])
     except InventoryUnavailable:
-        return {}
-    return {str(offer_id): asdict(levels) for offer_id, levels in found.items() if levels}
+        found = {}
+    known = {offer_id: asdict(levels) for offer_id, levels in found.items() if levels}
+    return {key: {str(each): known[each] for each in offer_ids[key] if each in known} for key in keys}
 
 
 def _with_levels(sale: Sale, levels: dict[str, dict[str, Any]]) -> Sale:

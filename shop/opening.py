@@ -4,7 +4,6 @@ from django.db import transaction
 
 from inventory import stock
 from inventory.models import Stock
-from shop import catalog
 from shop.models import Offer, Product, Sale
 
 #: What the shelf of Redis is told for each state of a sale; a draft is not on the shelf.
@@ -45,9 +44,7 @@ def schedule(sale: Sale) -> list[str]:
 
 def preheat(sale: Sale) -> list[str]:
     """Put the stock of a published sale on the shelf of Redis and its pages into the caches, before T0."""
-    lines = _move(sale, None, "schedule it first", PUBLISHED)
-    catalog.sale(sale.slug)
-    return lines
+    return _move(sale, None, "schedule it first", PUBLISHED)
 
 
 def pause(sale: Sale) -> list[str]:
@@ -70,7 +67,6 @@ def archive(sale: Sale) -> bool:
     if sale.state != Sale.State.CLOSED:
         raise NotPossible(f"{sale.slug} is {sale.state}: only a closed sale can be archived")
     gone = [stock.archive(offer.pk) for offer in sale.offers.all()]
-    catalog.forget(sale.slug)
     return all(gone)
 
 
@@ -84,13 +80,13 @@ def _move(sale: Sale, to: Sale.State | None, otherwise: str, from_states: set[Sa
         locked = Sale.objects.select_for_update().get(pk=sale.pk)
         if locked.state not in from_states:
             raise NotPossible(f"{locked.slug} is {locked.state}: {otherwise}")
-        locked.state = to or locked.state
-        locked.save(update_fields=["state"])
+        if to:
+            locked.state = to
+            locked.save(update_fields=["state"])
         shelf = shelf_of(locked)
         offers = list(locked.offers.select_related("product"))
         lines = [f"{offer.product}: {stock.put_on_shelf(offer.pk, shelf)}" for offer in offers]
     sale.state = locked.state
-    catalog.forget(sale.slug)
     return lines
 
 

@@ -1,6 +1,7 @@
 """Celery's doors. Each calls one function and has no logic; each may run twice, late or never without harm."""
 
 from celery import shared_task
+from django.core.cache import cache
 
 from inventory import effects, outbox, recovery, rereading, reservations, stock
 from shop import late_money, orders, payments
@@ -48,3 +49,8 @@ def refund() -> int:
 @shared_task(name="shop.pull")
 def pull() -> int:
     return payments.pull()
+
+
+@shared_task(name="shop.invalidate")
+def invalidate(keys: list[str]) -> None:
+    cache.delete_many(keys)

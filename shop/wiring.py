@@ -7,7 +7,7 @@ from django.db import connections
 
 from inventory import doorbell
 from resilience.cache import stack
-from shop import celery
+from shop import celery, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
 RING_EXPIRES = 5
@@ -19,6 +19,7 @@ _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settl
 
 def connect() -> None:
     doorbell.install(_publish)
+    publishing.connect()
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
 
 

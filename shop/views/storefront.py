@@ -1,50 +1,47 @@
 """What everybody sees: the sales, one sale, its live state; and, as JSON only, what is yours in it."""
 
 import hashlib
-from collections.abc import Callable
-from typing import Any
+import re
 
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.template.loader import render_to_string
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.translation import get_language
-from django.views.decorators.gzip import gzip_page
 
 from inventory import reservations
 from inventory.outcomes import InventoryUnavailable
-from shop import answers, buyers, catalog
+from shop import answers, buyers, catalog, pages
 from shop.views.methods import takes
 
-#: Seconds a rendered page is served to everybody who speaks its language; its script asks for what is newer.
-PAGE_SECONDS = 1
+#: Names gzip, and not to say that it is not taken: `gzip;q=0`.
+_TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 
-@gzip_page
 @takes("GET")
 def sales(request: HttpRequest) -> HttpResponse:
-    found = catalog.sales()  # not inside the render, which holds a lock that one of these loads may need
-    return _same_for_everybody(request, "sales", lambda: render_to_string("shop/sales.html", {"sales": found}, request))
+    return _same_for_everybody(request, pages.of_sales(get_language()))
 
 
-@gzip_page
 @takes("GET")
 def sale(request: HttpRequest, slug: str) -> HttpResponse:
-    found = catalog.sale(slug)
-    if found is None:
-        return answers.answer(request, "NOT_FOUND", back_url="/")
-    return _same_for_everybody(
-        request, f"sale:{slug}", lambda: render_to_string("shop/sale.html", {"sale": found}, request)
-    )
+    page = pages.of_sale(slug, get_language())
+    return _same_for_everybody(request, page) if page else answers.answer(request, "NOT_FOUND", back_url="/")
 
 
-def _same_for_everybody(request: HttpRequest, name: str, render: Callable[[], str]) -> HttpResponse:
-    """The page's cached bytes in the reader's language, or 304 when the reader has them."""
-    page: Any = cache.get_or_set(f"page:{name}:{get_language()}", render, PAGE_SECONDS)
-    response = HttpResponse(page)
-    response["ETag"] = f'"{hashlib.blake2b(page.encode(), digest_size=12).hexdigest()}"'
+def _same_for_everybody(request: HttpRequest, page: pages.Page) -> HttpResponse:
+    """The page's cached bytes, compressed for those who take it, or 304 when the reader has them.
+
+    Compressed, they are other bytes of the same page: its name is a weak one then. (They hold no secret of anybody, so
+    nobody learns one from their length.)
+    """
+    if _TAKES_GZIP.search(request.headers.get("Accept-Encoding", "")):
+        response = HttpResponse(page.gzipped)
+        response["Content-Encoding"] = "gzip"
+        response["ETag"] = f'W/"{page.etag}"'
+    else:
+        response = HttpResponse(page.html)
+        response["ETag"] = f'"{page.etag}"'
     response["Cache-Control"] = "no-cache"
-    patch_vary_headers(response, ["Cookie", "Accept-Language"])
+    patch_vary_headers(response, ["Cookie", "Accept-Language", "Accept-Encoding"])
     return get_conditional_response(request, etag=response["ETag"], response=response) or response
 
 

@@ -588,7 +588,7 @@ def test_what_staff_save_is_on_the_page_at_once(staff: Client, lamp: Product) ->
     assert cached_titles(sale) == ("Winter", "Kettle")
 
     act(staff, "close", sale)
-    assert cache.get(f"sale:{sale.slug}") is None
+    assert cache.get(catalog.facts_key(sale.slug)) is None
     [found] = catalog.sales()
     assert found.phase == "closed"
 

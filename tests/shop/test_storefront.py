@@ -16,10 +16,10 @@ from django.utils import timezone
 from inventory import _connection, _keys, reservations
 from inventory.outcomes import Wish
 from resilience.clock import now_ms
-from shop import catalog, opening
+from shop import catalog, opening, pages
 from shop.models import Product, Sale
 from tests.conftest import AN_HOUR, Shopper
-from tests.crowd import PATIENCE_SECONDS
+from tests.crowd import PATIENCE_SECONDS, eventually
 from tests.people import reservation_id
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
@@ -32,6 +32,10 @@ def no_page_is_remembered(transactional_db: None) -> None:
     """Every test starts with cold caches and a shop of its own."""
 
 
+#: A fresh time that is over before the next request.
+SOON_OVER_SECONDS = 0.001
+#: Addresses that nobody has published.
+STRANGE_ADDRESSES = 10_000
 #: Loads inside each other, more than any page has.
 DEPTH = 20
 
@@ -89,10 +93,18 @@ def test_a_page_travels_compressed(make_sale: MakeSale, client: Client, path: st
 
     packed = client.get(path, headers={"accept-encoding": "gzip, br"})
 
-    assert packed["Content-Encoding"] == "gzip"
+    assert (packed["Content-Encoding"], packed["ETag"]) == ("gzip", f"W/{plain['ETag']}")
     assert gzip.decompress(packed.content) == plain.content
     assert len(packed.content) < len(plain.content)
-    assert {"Accept-Encoding", "Accept-Language", "Cookie"} <= {word.strip() for word in packed["Vary"].split(",")}
+    assert int(packed["Content-Length"]) == len(packed.content)
+    unchanged = client.get(path, headers={"accept-encoding": "gzip", "if-none-match": packed["ETag"]})
+    for answer in (plain, packed, unchanged):
+        assert {"Accept-Encoding", "Accept-Language", "Cookie"} <= {word.strip() for word in answer["Vary"].split(",")}
+    assert unchanged["ETag"] == packed["ETag"]
+    for refusal in ("gzip;q=0", "br, gzip; q=0.000, identity", "", "identity"):
+        assert "Content-Encoding" not in client.get(path, headers={"accept-encoding": refusal})
+    for wish in ("GZIP", "br;q=0, gzip;q=0.5", "gzip;q=0.01"):
+        assert client.get(path, headers={"accept-encoding": wish})["Content-Encoding"] == "gzip"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,23 @@ def test_a_page_speaks_english_or_chinese(sale: Sale, client: Client, headers: d
     for path in ("/", f"/sales/{sale.slug}/"):
         page = client.get(path, headers=headers)
         assert (page.status_code, page["Content-Language"], language_of(page)) == (200, language, language)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_a_page_keeps_its_language_when_it_is_rendered_again(
+    sale: Sale, client: Client, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    """In the background, by a thread that knows of no reader and no language."""
+    monkeypatch.setattr("shop.pages.PAGE_SECONDS", SOON_OVER_SECONDS)
+    cache, headers = caches["default"], {"accept-language": language}
+    key = pages.sale_key(sale.slug, language)
+
+    def look() -> object:
+        assert language_of(client.get(f"/sales/{sale.slug}/", headers=headers)) == language
+        return cache.stack.memory.find(key)
+
+    first = look()
+    eventually(lambda: look() is not first)
 
 
 def test_each_language_has_its_own_bytes(sale: Sale, client: Client) -> None:
@@ -336,8 +365,41 @@ def test_a_page_costs_no_query_while_it_is_cached(
             client.get(path)
 
 
+def test_random_addresses_cost_nothing(
+    sale: Sale, client: Client, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    """Ten thousand that nobody has published: no query, no load, and no tier is asked for any of them."""
+    cache = caches["default"]
+    catalog.sale(sale.slug)
+    before = cache.tally()
+
+    with django_assert_num_queries(0):
+        for number in range(STRANGE_ADDRESSES):
+            assert catalog.sale(f"random-{number}") is None
+            assert pages.of_sale(f"random-{number}", "en") is None
+        assert client.get("/sales/random/").status_code == 404
+
+    after = {event: number - before[event] for event, number in cache.tally().items()}
+    assert (after["loads"], after["negative"], cache.tally("sale:random-1")["loads"]) == (0, 0, 0)
+    assert after["memory"] + after["memcached"] + after["redis"] + after["stale"] == 2 * STRANGE_ADDRESSES + 1
+    assert len(cache.stack.memory) < STRANGE_ADDRESSES
+
+
+def test_what_a_page_is_made_of_is_read_once_a_load(sale: Sale, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of the same cached bytes get the same object; another load, another one."""
+    monkeypatch.setattr("shop.pages.PAGE_SECONDS", AN_HOUR.total_seconds())
+    first = pages.of_sale(sale.slug, "en")
+    assert pages.of_sale(sale.slug, "en") is first
+
+    forget_everything()
+
+    again = pages.of_sale(sale.slug, "en")
+    assert again is not first
+    assert again == first
+
+
 def test_no_page_waits_for_itself(sale: Sale, client: Client) -> None:
-    """A page is rendered under the lock of its key, and its facts are loaded under theirs: no lock is for both."""
+    """A page is rendered under the lease of its key, and its facts are loaded under theirs."""
     came: list[int] = []
 
     def look() -> None:
@@ -370,11 +432,11 @@ def test_a_load_may_read_other_keys() -> None:
 
 def test_selling_goes_on_without_postgresql(sale: Sale, shopper: Shopper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its facts ran out of the caches while PostgreSQL is away: what was last known of the sale serves on."""
-    monkeypatch.setattr("shop.catalog.FACTS_SECONDS", 0)
+    monkeypatch.setattr("shop.catalog.FACTS_SECONDS", SOON_OVER_SECONDS)
     assert shopper.get(f"/sales/{sale.slug}/").status_code == 200
 
-    monkeypatch.setattr("shop.catalog._facts", away)
-    monkeypatch.setattr("shop.catalog._all_facts", away)
+    for load in ("_load_slugs", "_load_facts", "_load_list"):
+        monkeypatch.setattr(f"shop.catalog.{load}", away)
 
     ticket = shopper.send(f"/sales/{sale.slug}/ticket").json()["ticket"]
     click = shopper.send(f"/sales/{sale.slug}/buy", ticket=ticket)

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import outbox, recovery
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import catalog, orders
+from shop import orders, publishing
 from shop.management.refusals import refuse, sale_named
 from shop.models import Sale
 
@@ -28,4 +28,4 @@ class Command(BaseCommand):
             raise refuse(f"stock Redis cannot be asked: {away}") from away
         except outbox.LostCommits as lost:
             raise refuse(str(lost)) from lost
-        catalog.forget(slug)
+        publishing.outdate([slug])
