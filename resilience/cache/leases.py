@@ -71,12 +71,18 @@ class Leases:
             allowed -= in_memcached - self._stack.memcached.leased(in_memcached, self._token)
         return allowed
 
+    def finish(self, names: Iterable[str]) -> None:
+        """What memcached has of these leases ends, now that it has the values too; in Redis that was one step. Others
+        who find no value, because a tombstone refused it, would wait for nothing."""
+        with suppress(TierAway):
+            self._stack.memcached.end_leases(self._in_memcached.intersection(names))
+
     def release(self, names: Iterable[str], keep_seconds: float = 0.0) -> None:
         """Give leases back; for `keep_seconds` nobody gets those in Redis."""
         names = set(names)
         with suppress(TierAway):  # they end by themselves
             self._stack.redis.release(self._token, self._in_redis & names, int(keep_seconds * 1000))
-            self._stack.memcached.end_leases(self._in_memcached & names)
+        self.finish(names)
 
 
 def _is_fresh(data: bytes | None, seen: bytes | None) -> bool:

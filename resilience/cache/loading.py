@@ -53,6 +53,7 @@ class Loading:
         entries, _ = envelope.unpack_many(packed)
         allowed = leases.fill(packed, {name: self._life_ms(entry) for name, entry in entries.items()})
         self._stack.store_in_memcached({name: packed[name] for name in allowed}, instead_of)
+        leases.finish(allowed)
         self._stack.keep({name: entries[name] for name in allowed}, self.stale_seconds, generation)
         count("fenced", set(names) - allowed)
         return {name: entry.value for name, entry in entries.items()}

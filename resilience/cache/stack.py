@@ -79,13 +79,13 @@ def install(
 
 class Stack:
     def __init__(
-        self, *, prefix: str, redis_alias: str, memcached_nodes: Sequence[str], entries_maximum: int, times: Times
+        self, *, prefix: str, redis_alias: str, memcached: MemcachedTier, entries_maximum: int, times: Times
     ) -> None:
         self.times = times
         self.tallies = Tallies()
         self.memory = MemoryTier(entries_maximum)
         self.flights = Flights()
-        self.memcached = MemcachedTier(memcached_nodes, prefix)
+        self.memcached = memcached
         self.redis = RedisTier(redis_alias, prefix)
         self.bus = Bus(self.redis, self.forget, self.forget_all)
         self._generation = 0

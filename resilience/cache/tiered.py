@@ -18,6 +18,7 @@ from resilience.cache.away import TierAway
 from resilience.cache.envelope import NEVER_MS, Entry
 from resilience.cache.loading import LoadMany
 from resilience.cache.looking import look
+from resilience.cache.memcached_tier import TIMEOUT_SECONDS, MemcachedTier
 from resilience.cache.reading import Reading
 from resilience.cache.stack import Stack, Times
 from resilience.clock import now_ms
@@ -31,6 +32,7 @@ class TieredCache(BaseCache):
 
     - `REDIS`: the alias of the django-redis cache whose Redis is the third tier
     - `MEMCACHED`: addresses of memcached nodes; none leaves that tier out
+    - `MEMCACHED_TIMEOUT_SECONDS` for a connection or an answer; Redis has its own in its alias
     - `MEMORY_ENTRIES`, and the times of `stack.Times` in capitals
     """
 
@@ -208,10 +210,12 @@ def _stack(location: str, prefix: str, options: dict[str, Any]) -> Stack:
     named = repr((location, prefix, sorted(options.items())))
     if named not in _stacks:
         times = {field.name: options[field.name.upper()] for field in fields(Times) if field.name.upper() in options}
+        prefix = f"{prefix}{location}:"
+        timeout_seconds = options.get("MEMCACHED_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
         made = Stack(
-            prefix=f"{prefix}{location}:",
+            prefix=prefix,
             redis_alias=options["REDIS"],
-            memcached_nodes=options.get("MEMCACHED", []),
+            memcached=MemcachedTier(options.get("MEMCACHED", []), prefix, timeout_seconds),
             entries_maximum=options.get("MEMORY_ENTRIES", MEMORY_ENTRIES),
             times=Times(**times),
         )

@@ -12,9 +12,12 @@ import django
 django.setup()
 
 from resilience.cache.tiered import TieredCache  # noqa: E402  # after the settings
+from tests.resilience.cache.own_servers import alias_of  # noqa: E402
 
 
 def main(pipe: Connection, options: dict[str, Any], location: str) -> None:
+    if "://" in options["REDIS"]:
+        alias_of(options["REDIS"])
     cache = TieredCache(location, {"OPTIONS": options})
     pipe.send("ready")
     while True:
