@@ -143,8 +143,6 @@ class MemcachedTier:
         self, names: Iterable[str], ask: "Callable[[_Node, Mapping[str, str]], Result]", *, all_of_them: bool = False
     ) -> list[Result]:
         """What each node says of its own keys: one trip to each that has any. Nothing is said where there are none."""
-        if not self._nodes:
-            return []
         shares: dict[_Node, dict[str, str]] = defaultdict(dict)
         for name in names if self else ():
             key = self._key(name)

@@ -65,7 +65,10 @@ class TieredCache(BaseCache):
                 kept.used = True
                 kept.tally.hits += 1  # no call between its read and its write: CPython changes threads only at calls
                 return kept.value
-        name = self._name(key, version)
+        return self._read(self._name(key, version), default, timeout, stale_seconds)
+
+    def _read(self, name: str, default: Any, timeout: float | None, stale_seconds: float | None) -> Any:
+        """Apart, because a function makes the cells of its closures at each call: they were a fifth of a hit."""
         load = default if callable(default) else lambda: default
         reading = Reading(self.stack, lambda _: {name: load()}, self._seconds(timeout), stale_seconds)
         return reading.of([name])[name]
