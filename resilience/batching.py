@@ -24,11 +24,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
+from resilience.refused import Refused
+
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
-class NotSent(Exception):
+class NotSent(Refused):
     """The deadline passed while the request waited. It was withdrawn and will never be sent."""
 
 

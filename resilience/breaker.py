@@ -12,6 +12,8 @@ from random import uniform
 
 import pybreaker
 
+from resilience.refused import Refused
+
 #: Failures in a row after which nobody tries any more.
 FAILURES_MAXIMUM = 3
 #: Seconds until somebody tries again; 20 % more or less, so that processes do not try all at the same moment.
@@ -23,7 +25,7 @@ NEVER = 10**9
 logger = logging.getLogger(__name__)
 
 
-class BreakerOpen(Exception):
+class BreakerOpen(Refused):
     """It failed just now, and was not tried again. Nothing was sent."""
 
 
