@@ -36,6 +36,7 @@ class Bus:
         self._me = secrets.token_hex(4)
         self._starting = threading.Lock()
         self._listener: threading.Thread | None = None
+        self._ended = False
         self.connected = threading.Event()
 
     def message(self, names: Sequence[str] | None) -> str:
@@ -50,8 +51,12 @@ class Bus:
                     self._listener = threading.Thread(target=self._run, name="cache-bus", daemon=True)
                     self._listener.start()
 
+    def end(self) -> None:
+        """The listener ends soon, and with it its connection: nobody reads this cache any more."""
+        self._ended = True
+
     def _run(self) -> None:
-        while True:
+        while not self._ended:
             try:
                 with closing(self._tier.subscription()) as channel:
                     self._follow(channel)
@@ -65,7 +70,7 @@ class Bus:
                 time.sleep(RECONNECT_SECONDS)
 
     def _follow(self, channel: Any) -> None:
-        while True:
+        while not self._ended:
             match channel.get_message(timeout=LISTEN_SECONDS):
                 case {"type": "subscribe"}:  # also after a connection that broke and was made again inside redis-py
                     self._forget_all()

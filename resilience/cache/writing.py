@@ -5,7 +5,7 @@ has taken back the lease, and memory is of a later generation."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from resilience.cache import envelope
 from resilience.cache.away import TierAway
@@ -15,6 +15,8 @@ from resilience.clock import now_ms
 
 #: How often an atomic change is tried again when others change the same key.
 ATTEMPTS = 100
+
+Told = TypeVar("Told")
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +37,21 @@ def write(stack: Stack, values: Mapping[str, Any], fresh_seconds: float | None) 
     packed = {name: envelope.pack(value, now_ms(), fresh_seconds) for name, value in values.items()}
     if not packed:
         return
-    names = list(packed)
+    names, generation = list(packed), stack.generation
     try:
         _bury(stack, names)
         stack.redis.write(packed, _life_ms(fresh_seconds), stack.bus.message(names))
     except TierAway as error:
         _without_redis(stack, packed, error)
-    stack.forget(names)
-    _keep(stack, packed)
+    _keep(stack, packed, generation)
 
 
-def _keep(stack: Stack, packed: Mapping[str, bytes]) -> None:
+def _keep(stack: Stack, packed: Mapping[str, bytes], generation: int) -> None:
+    """Have what was written in memory, unless somebody else wrote since that generation: theirs may be the later."""
+    stack.bus.listen()
     entries, _ = envelope.unpack_many(packed)
-    stack.keep(entries, 0.0, stack.generation)
+    stack.forget(list(packed))
+    stack.keep(entries, 0.0, generation + 1)  # what was forgotten just now is one
 
 
 def _without_redis(stack: Stack, packed: Mapping[str, bytes], error: TierAway) -> None:
@@ -72,28 +76,32 @@ def invalidate(stack: Stack, names: Sequence[str]) -> bool:
     again later."""
     if not names:
         return False
-    existed, refused = False, True
+    message = stack.bus.message(names)
+    _, buried = _twice(lambda: stack.memcached.bury(names))
+    existed, forgotten = _twice(lambda: stack.redis.invalidate(names, message))
+    stack.forget(names)
+    if not (buried and forgotten):
+        callables.invalidate_later(list(names))
+    return bool(existed)
+
+
+def _twice(tell: Callable[[], Told]) -> tuple[Told | None, bool]:
+    """What the tier answered, and whether it did: one that is away keeps nobody from telling the other."""
     for _ in range(2):
         try:
-            stack.memcached.bury(names)
-            existed = bool(stack.redis.invalidate(names, stack.bus.message(names)))
-            refused = False
-            break
+            return tell(), True
         except TierAway as error:
-            logger.info("%d cache keys are not invalidated everywhere yet: %s", len(names), error)
-    stack.forget(names)
-    if refused:
-        callables.invalidate_later(list(names))
-    return existed
+            logger.info("cache keys are not invalidated everywhere yet: %s", error)
+    return None, False
 
 
 def clear(stack: Stack) -> None:
     """Forget everything that has this cache's prefix in Redis, and all of memcached."""
-    try:
-        stack.memcached.clear()
-        stack.redis.clear(stack.bus.message(None))
-    except TierAway as error:
-        logger.warning("the cache is not cleared everywhere: %s", error)
+    for tell in (stack.memcached.clear, lambda: stack.redis.clear(stack.bus.message(None))):
+        try:
+            tell()
+        except TierAway as error:
+            logger.warning("the cache is not cleared everywhere: %s", error)
     stack.forget_all()
 
 
@@ -105,6 +113,7 @@ def change(stack: Stack, name: str, new: Change) -> bool:
     """
     message = stack.bus.message([name])
     for _ in range(ATTEMPTS):
+        generation = stack.generation
         data = stack.redis.read([name]).get(name)
         wanted = new(_fresh_entry(data))
         if wanted is None:
@@ -112,14 +121,14 @@ def change(stack: Stack, name: str, new: Change) -> bool:
         packed = envelope.pack(wanted[0], now_ms(), wanted[1])
         _bury(stack, [name])
         if stack.redis.replace(name, (data or b"")[: envelope.HEADER_BYTES], packed, _life_ms(wanted[1]), message):
-            stack.forget([name])
-            _keep(stack, {name: packed})
+            _keep(stack, {name: packed}, generation)
             return True
     raise Contended(name)
 
 
 def _life_ms(fresh_seconds: float | None) -> int | None:
-    return None if fresh_seconds is None else max(1, int(fresh_seconds * 1000))
+    """Redis takes neither nothing nor more than its own clock holds."""
+    return None if fresh_seconds is None else min(max(1, int(fresh_seconds * 1000)), envelope.NEVER_MS)
 
 
 def _fresh_entry(data: bytes | None) -> Entry | None:
