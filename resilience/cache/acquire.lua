@@ -14,7 +14,10 @@ local token, lease_ms, now_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local found = {}
 
 for i = 1, count do
-    local entry = redis.call('GET', KEYS[i])
+    local entry = redis.pcall('GET', KEYS[i])
+    if type(entry) == 'table' then
+        entry = '' -- no string at all: somebody else's, to be overwritten
+    end
     local fresh_until = entry and string.match(entry, '^1(%d%d%d%d%d%d%d%d%d%d%d%d%d)')
     local seen = entry and ARGV[3 + i] ~= '' and string.sub(entry, 1, 37) == ARGV[3 + i]
     if fresh_until and not seen and tonumber(fresh_until) > now_ms then

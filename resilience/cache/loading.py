@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 
 class Loading:
-    """`fresh_seconds` None: never stale. After it an old value serves for `stale_seconds`, while somebody loads."""
+    """`fresh_seconds` None: never stale; 0 or less: for those alone who wait for it, and not stored. After it an old
+    value serves for `stale_seconds`, while somebody loads."""
 
     def __init__(self, stack: Stack, load_many: LoadMany, fresh_seconds: float | None, stale_seconds: float) -> None:
         self._stack = stack
@@ -42,6 +43,7 @@ class Loading:
             loaded = self._stack.load(lambda: self._load_many(names))
             cost_ms = int((time.monotonic() - started) * 1000)
             packed = {name: self._pack(loaded.get(name), cost_ms) for name in names}
+            entries = _read_again(packed)
         except BaseException:
             self._stack.tallies.count("errors", names)
             leases.release(names, rest_seconds)
@@ -50,7 +52,9 @@ class Loading:
         count("loads", names)
         count("negative", [name for name in names if loaded.get(name) is None])
 
-        entries, _ = envelope.unpack_many(packed)
+        if self._fresh_seconds is not None and self._fresh_seconds <= 0:
+            leases.release(names)
+            return {name: entry.value for name, entry in entries.items()}
         allowed = leases.fill(packed, {name: self._life_ms(entry) for name, entry in entries.items()})
         self._stack.store_in_memcached({name: packed[name] for name in allowed}, instead_of)
         leases.finish(allowed)
@@ -81,4 +85,13 @@ class Loading:
     def _life_ms(self, entry: envelope.Entry) -> int:
         if entry.fresh_until_ms == envelope.NEVER_MS:
             return LONGEST_LIFE_SECONDS * 1000
-        return entry.fresh_ms + (0 if entry.value is None else int(self.stale_seconds * 1000))
+        return max(1, entry.fresh_ms + (0 if entry.value is None else int(self.stale_seconds * 1000)))
+
+
+def _read_again(packed: Mapping[str, bytes]) -> dict[str, envelope.Entry]:
+    """As everybody else will see it, so that the first reader gets no other form. Raises TypeError for lists in lists
+    in lists that could be written and cannot be read."""
+    entries, unreadable = envelope.unpack_many(packed)
+    for name, error in unreadable.items():
+        raise TypeError(f"a cache holds what JSON can, not {name}: {error}")
+    return entries

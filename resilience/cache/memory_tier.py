@@ -61,10 +61,10 @@ class MemoryTier:
             self._sweep_round()
 
     def rest(self, names: Iterable[str], seconds: float) -> None:
-        """Let what is there answer alone for so long."""
+        """Let what is there answer alone for so long, as long as it may serve at all."""
         for name in names:
             if kept := self._entries.get(name):
-                kept.soft_until = time.monotonic() + seconds
+                kept.soft_until = min(time.monotonic() + seconds, kept.stale_until)
 
     def drop(self, names: Iterable[str]) -> None:
         for name in names:

@@ -21,7 +21,7 @@ from typing import Any
 
 from resilience.cache import envelope
 from resilience.cache.away import TierAway
-from resilience.cache.envelope import Entry
+from resilience.cache.envelope import Entry, Unreadable
 from resilience.cache.leases import Leases
 from resilience.cache.loading import Loading, LoadMany
 from resilience.cache.memcached_tier import TOMBSTONE, Found
@@ -54,6 +54,7 @@ class Reading:
         self._generation = stack.generation
         self._found: dict[str, Any] = {}
         self._in_memcached: dict[str, Found] = {}
+        self._damaged: dict[str, Unreadable] = {}
 
     def of(self, names: Iterable[str]) -> dict[str, Any]:
         """A value for each key, None for what has none.
@@ -141,7 +142,7 @@ class Reading:
         give_up_at = time.monotonic() + self._stack.times.patience_seconds
         pause = FIRST_LOOK_SECONDS
         while names:
-            to_load, names = self._sort(self._leases.acquire(names))
+            to_load, names = self._sort(*self._ask_redis(names))
             if to_load:
                 self._found |= self._loading.load(to_load, self._leases, self._in_memcached)
             flight.brings(self._found)
@@ -153,12 +154,19 @@ class Reading:
                     time.sleep(pause * uniform(0.5, 1.5))
                 pause = min(2 * pause, LAST_LOOK_SECONDS)
 
-    def _sort(self, grants: Mapping[str, Grant]) -> tuple[list[str], list[str]]:
-        """Serve what there is; answers the keys to load now, and those to wait for."""
+    def _ask_redis(self, names: list[str]) -> tuple[dict[str, Grant], dict[str, Entry]]:
+        """What there is, and which keys are leased to us. Damaged entries that look fresh, which are leased to nobody,
+        are asked for once more as seen."""
+        grants = self._leases.acquire(names)
         data = {name: grant.data for name, grant in grants.items() if grant.data is not None}
         entries = self._readable(data)
+        damaged = {name: data[name][: envelope.HEADER_BYTES] for name in data.keys() - entries.keys()}
+        return grants | (self._leases.acquire(damaged, damaged) if damaged else {}), entries
+
+    def _sort(self, grants: Mapping[str, Grant], entries: Mapping[str, Entry]) -> tuple[list[str], list[str]]:
+        """Serve what there is; answers the keys to load now, and those to wait for."""
         missing = self._serve(entries, "redis", list(grants))
-        found_fresh = {name: data[name] for name in entries.keys() - set(missing)}
+        found_fresh = {name: grants[name].data or b"" for name in entries.keys() - set(missing)}
         self._stack.store_in_memcached(found_fresh, self._in_memcached)
 
         without = [name for name in missing if not self._serve_old(name, entries.get(name))]
@@ -212,10 +220,11 @@ class Reading:
         return True
 
     def _readable(self, data: Mapping[str, bytes]) -> dict[str, Entry]:
-        entries, broken = envelope.unpack_many(data)
-        for name, error in broken.items():
+        entries, damaged = envelope.unpack_many(data)
+        for name in damaged.keys() - self._damaged.keys():
             self._stack.tallies.count("unreadable", [name])
-            logger.warning("cache key %s: %s", name, error)
+            logger.warning("cache key %s: %s", name, damaged[name])
+        self._damaged |= damaged
         return entries
 
 

@@ -21,6 +21,8 @@ from resilience.cache.away import TierAway
 SCAN_COUNT = 1_000
 #: Keys of one script: 1 000 keep Redis from others for a millisecond. More go as several scripts in the same trip.
 PORTION_KEYS = 1_000
+#: A key may come from an address that somebody typed: half a surrogate in it must not look like a Redis that fails.
+ODD_NAMES = "surrogatepass"
 
 
 class Grant(NamedTuple):
@@ -114,16 +116,16 @@ class RedisTier:
                 self._client.unlink(key)
             self._client.publish(self.channel, message)
 
-    def _entries(self, names: Iterable[str]) -> list[str]:
-        return [f"{self._prefix}entry:{name}" for name in names]
+    def _entries(self, names: Iterable[str]) -> list[bytes]:
+        return [f"{self._prefix}entry:{name}".encode(errors=ODD_NAMES) for name in names]
 
-    def _leases(self, names: Iterable[str]) -> list[str]:
-        return [f"{self._prefix}lease:{name}" for name in names]
+    def _leases(self, names: Iterable[str]) -> list[bytes]:
+        return [f"{self._prefix}lease:{name}".encode(errors=ODD_NAMES) for name in names]
 
-    def _both(self, names: Iterable[str]) -> list[str]:
+    def _both(self, names: Iterable[str]) -> list[bytes]:
         return [*self._entries(names), *self._leases(names)]
 
-    def _run(self, script: str, questions: list[tuple[list[str], list[Any]]]) -> list[Any]:
+    def _run(self, script: str, questions: list[tuple[list[bytes], list[Any]]]) -> list[Any]:
         """What the script answers to each question, all in one round trip."""
         if not questions:
             return []
@@ -134,7 +136,7 @@ class RedisTier:
                 self._client.script_load(_source(script))
                 return self._ask_all(script, questions)
 
-    def _ask_all(self, script: str, questions: list[tuple[list[str], list[Any]]]) -> list[Any]:
+    def _ask_all(self, script: str, questions: list[tuple[list[bytes], list[Any]]]) -> list[Any]:
         if len(questions) == 1:
             [(keys, arguments)] = questions
             return [self._client.evalsha(_digest(script), len(keys), *keys, *arguments)]

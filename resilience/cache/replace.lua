@@ -8,7 +8,10 @@
 --
 -- Returns 1 when it was written, 0 when somebody else was first.
 
-local entry = redis.call('GET', KEYS[1])
+local entry = redis.pcall('GET', KEYS[1])
+if type(entry) == 'table' then
+    entry = false -- no string at all: MGET, which the caller read it with, calls that nothing
+end
 if (entry and string.sub(entry, 1, 37) or '') ~= ARGV[1] then
     return 0
 end

@@ -128,13 +128,14 @@ class Stack:
             fresh_until = now + entry.left_ms(wall_ms) / 1000
             due_at = fresh_until - entry.fresh_ms / 1000 * part_left
             alone = min(self.times.soft_seconds, due_at - now) if now < due_at else self.times.soft_stale_seconds
+            stale_until = fresh_until + stale_seconds if entry.value is not None else fresh_until
             kept[name] = Kept(
                 entry.value,
                 self.tallies.of(name),
-                soft_until=now + alone,
+                soft_until=min(now + alone, stale_until),
                 due_at=due_at,
                 fresh_until=fresh_until,
-                stale_until=fresh_until + stale_seconds if entry.value is not None else fresh_until,
+                stale_until=stale_until,
             )
         return kept
 

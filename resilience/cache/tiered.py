@@ -25,6 +25,8 @@ from resilience.clock import now_ms
 
 #: Entries of process memory, unless OPTIONS say MEMORY_ENTRIES: at a kilobyte each, 20 MB.
 MEMORY_ENTRIES = 20_000
+#: Of keys and of caches, unless told otherwise: Django's.
+FIRST_VERSION = 1
 
 
 class TieredCache(BaseCache):
@@ -40,6 +42,7 @@ class TieredCache(BaseCache):
         super().__init__(params)
         self.stack = _stack(location, self.key_prefix, params.get("OPTIONS", {}))
         self._find = self.stack.memory.find
+        self._is_first_version = self.version == FIRST_VERSION
 
     # --- with a loader
 
@@ -59,7 +62,7 @@ class TieredCache(BaseCache):
         the background: a loader must not depend on the thread that handed it in.
         Raises what `default` raises, and NobodyLoaded.
         """
-        if version is None:
+        if version is None and self._is_first_version:
             kept = self._find(key)
             if kept is not None and time.monotonic() < kept.soft_until:
                 kept.used = True
@@ -181,10 +184,9 @@ class TieredCache(BaseCache):
     # --- names
 
     def _name(self, key: str, version: int | None) -> str:
-        """The key within this cache, whose version everybody shares."""
-        if version is None or version == self.version:
-            return str(key)
-        return f"{key}@{version}"
+        """The key as the tiers have it: of the first version, which nearly all are, without its number."""
+        version = self.version if version is None else version
+        return str(key) if version == FIRST_VERSION else f"{key}@{version}"
 
     def _seconds(self, timeout: Any) -> float | None:
         seconds: float | None = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
@@ -202,7 +204,7 @@ class TieredCache(BaseCache):
 
 
 def _seconds_left(entry: Entry) -> float | None:
-    return None if entry.fresh_until_ms == NEVER_MS else entry.left_ms(now_ms()) / 1000
+    return None if entry.fresh_until_ms == NEVER_MS else (entry.fresh_until_ms - now_ms()) / 1000
 
 
 #: Those of this process. Django makes a cache object for each thread; they share what is in here.
