@@ -1,9 +1,12 @@
 """The back office. Staff write products and drafts; what moves stock or money goes through the verbs of the domain."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from celery.exceptions import OperationalError
 from django.contrib import admin, messages
+from django.core.cache import caches
 from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Coalesce
@@ -18,7 +21,7 @@ from django.utils.translation import ngettext
 from inventory.admin import ReadOnly, Record, link
 from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import opening, orders
+from shop import opening, orders, preheating, tasks
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
 from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
@@ -200,10 +203,33 @@ class SaleAdmin(admin.ModelAdmin):
                 "Published: its address, times and offers stay as they were promised. Pause, resume or close it by the"
                 " actions in the list of sales."
             )
-        return [(None, {"fields": ["title", "slug", "state", "opens_at", "closes_at"], "description": note})]
+        its_own = (None, {"fields": ["title", "slug", "state", "opens_at", "closes_at"], "description": note})
+        return [its_own] if _is_draft(sale) else [its_own, (_("Caches"), {"fields": ["preheated", "cache_reads"]})]
 
     def get_readonly_fields(self, request: HttpRequest, sale: Any = None) -> list[str]:
-        return ["state"] if _is_draft(sale) else ["slug", "state", "opens_at", "closes_at"]
+        return ["state"] if _is_draft(sale) else ["slug", "state", "opens_at", "closes_at", "preheated", "cache_reads"]
+
+    @admin.display(description=_("preheated"))
+    def preheated(self, sale: Sale) -> str:
+        """How far it is, when that was, and why it went no further."""
+        progress = preheating.Progress.of(sale.slug)
+        if progress is None:
+            return self.get_empty_value_display()
+        at = timezone.localtime(datetime.fromtimestamp(progress.at_ms / 1_000, UTC)).strftime("%Y-%m-%d %H:%M:%S")
+        if progress.failure:
+            return _("failed at %(at)s after %(step)s: %(reason)s") % {
+                "at": at,
+                "step": progress.text,
+                "reason": progress.failure,
+            }
+        return (_("done at %(at)s") % {"at": at}) if progress.is_complete else f"{progress.text} ({at})"
+
+    @admin.display(description=_("reads of its caches"))
+    def cache_reads(self, sale: Sale) -> str:
+        """What the process that shows this page has counted; Prometheus adds up all processes."""
+        cache: Any = caches["default"]
+        counted = ", ".join(f"{event} {number}" for event, number in cache.tally(f"sale:{sale.slug}").items() if number)
+        return counted or self.get_empty_value_display()
 
     def get_prepopulated_fields(self, request: HttpRequest, sale: Any = None) -> dict[str, Sequence[str]]:
         return {"slug": ["title"]} if _is_draft(sale) else {}
@@ -221,7 +247,19 @@ class SaleAdmin(admin.ModelAdmin):
 
     @admin.action(description=_("Preheat the selected sales"), permissions=["change"])
     def preheat(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:
-        self._each(request, sales, opening.preheat)
+        """A worker does it; how far it is, the page of the sale says."""
+        for sale in few_enough(request, sales):
+            try:
+                preheating.ask(sale, lambda slug: tasks.preheat.apply_async([slug], retry=False))
+            except opening.NotPossible as reason:
+                self.message_user(request, str(reason), messages.ERROR)
+            except OperationalError as away:
+                text = _("%(sale)s: no worker can be asked, so use `manage.py preheat`: %(reason)s")
+                self.message_user(request, text % {"sale": sale, "reason": away}, messages.ERROR)
+            else:
+                self.log_change(request, sale, "preheat")
+                text = _("%(sale)s is being preheated: its page says how far it is.")
+                self.message_user(request, text % {"sale": sale}, messages.SUCCESS)
 
     @admin.action(description=_("Pause the selected sales"), permissions=["change"])
     def pause(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:

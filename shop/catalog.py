@@ -88,18 +88,23 @@ def is_published(slug: str) -> bool:
 
 def sale(slug: str) -> Sale | None:
     """A published sale with its live counters, or None. While PostgreSQL is away, what was last known of it."""
+    found = facts(slug)
+    return live([found])[0] if found else None
+
+
+def facts(slug: str) -> Sale | None:
+    """The same without a look at Redis: counters and phase are those of the time when it was loaded."""
     if not is_published(slug):
         return None
     key = facts_key(slug)
-    facts = cache.get_or_set(key, partial(_load_facts, slug), FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
-    return None if facts is None else live([_sales.of(key, facts)])[0]
+    found = cache.get_or_set(key, partial(_load_facts, slug), FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
+    return None if found is None else _sales.of(key, found)
 
 
 def sales() -> list[Sale]:
     """All published sales: what can be bought now, then what opens next, then the rest; those that are over last."""
-    facts = cache.get_or_set(LIST_KEY, _load_list, FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
-    found = live(_lists.of(LIST_KEY, facts))
-    return sorted(found, key=lambda sale: (PHASES.index(sale.phase), sale.opens_at_ms))
+    found = cache.get_or_set(LIST_KEY, _load_list, FACTS_SECONDS, stale_seconds=LAST_KNOWN_SECONDS)
+    return sorted(live(_lists.of(LIST_KEY, found)), key=lambda sale: (PHASES.index(sale.phase), sale.opens_at_ms))
 
 
 def facts_key(slug: str) -> str:

@@ -35,6 +35,11 @@ app.conf.beat_schedule = {
     "pull": {"task": "shop.pull", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 10, "queue": "default"}},
     "watch": {"task": "shop.watch", "schedule": EVERY_SECOND, "options": {"expires": 2, "queue": "sweep"}},
     "tidy": {"task": "shop.tidy", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 10, "queue": "default"}},
+    "preheat": {
+        "task": "shop.preheat_due",
+        "schedule": EVERY_FEW_SECONDS,
+        "options": {"expires": 5, "queue": "default"},
+    },
     "refund": {
         "task": "shop.refund",
         "schedule": EVERY_FEW_SECONDS,

@@ -42,8 +42,14 @@ def schedule(sale: Sale) -> list[str]:
     return _move(sale, Sale.State.SCHEDULED, "only a draft can be scheduled", {Sale.State.DRAFT, Sale.State.SCHEDULED})
 
 
-def preheat(sale: Sale) -> list[str]:
-    """Put the stock of a published sale on the shelf of Redis and its pages into the caches, before T0."""
+def refuse_draft(sale: Sale) -> None:
+    """Raises NotPossible for what nobody may see yet."""
+    if sale.state not in PUBLISHED:
+        raise NotPossible(f"{sale.slug} is {sale.state}: schedule it first")
+
+
+def put_on_shelf(sale: Sale) -> list[str]:
+    """Tell Redis once more what it should know of a published sale. `preheating` does this first, then the caches."""
     return _move(sale, None, "schedule it first", PUBLISHED)
 
 

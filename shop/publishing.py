@@ -51,10 +51,9 @@ class _Outdated:
 
 
 def _joined(slugs: set[str]) -> bool:
-    """Add them to what this transaction drops already, unless a savepoint could undo that without undoing us."""
-    connection = transaction.get_connection()
-    for savepoints, dropping, _ in connection.run_on_commit:
-        if isinstance(dropping, _Outdated) and savepoints <= set(connection.savepoint_ids):
+    """Add them to what this transaction drops already. A savepoint that could still undo that would undo us too."""
+    for _savepoints, dropping, _robust in transaction.get_connection().run_on_commit:
+        if isinstance(dropping, _Outdated):
             dropping.slugs |= slugs
             return True
     return False

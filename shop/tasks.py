@@ -4,7 +4,8 @@ from celery import shared_task
 from django.core.cache import cache
 
 from inventory import effects, outbox, recovery, rereading, reservations, stock
-from shop import late_money, orders, payments
+from shop import late_money, orders, payments, preheating
+from shop.models import Sale
 
 
 @shared_task(name="shop.drain")
@@ -54,3 +55,13 @@ def pull() -> int:
 @shared_task(name="shop.invalidate")
 def invalidate(keys: list[str]) -> None:
     cache.delete_many(keys)
+
+
+@shared_task(name="shop.preheat")
+def preheat(slug: str) -> list[str]:
+    return preheating.run(Sale.objects.get(slug=slug))
+
+
+@shared_task(name="shop.preheat_due")
+def preheat_due() -> int:
+    return preheating.run_due()

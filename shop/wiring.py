@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
+from django.core.cache import caches
 from django.db import connections
+from prometheus_client import REGISTRY
 
 from inventory import doorbell
 from resilience.cache import stack
+from resilience.metrics import CacheReads
 from shop import celery, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
@@ -20,6 +24,7 @@ _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settl
 def connect() -> None:
     doorbell.install(_publish)
     publishing.connect()
+    REGISTRY.register(CacheReads(_cache_reads))
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
 
 
@@ -27,6 +32,12 @@ def _invalidate_later(keys: Sequence[str]) -> None:
     """In some seconds, and again until the tiers take it; without a broker, the entries end by themselves."""
     with suppress(Exception):
         celery.app.send_task("shop.invalidate", [list(keys)], countdown=INVALIDATE_AGAIN_SECONDS, retry=False)
+
+
+def _cache_reads() -> dict[str, int]:
+    cache: Any = caches["default"]
+    counts: dict[str, int] = cache.tally()
+    return counts
 
 
 def _publish(name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import opening
+from shop import opening, preheating
 from shop.management.refusals import refuse, sale_named
 from shop.models import Sale
 
@@ -21,7 +21,7 @@ class OpeningCommand(BaseCommand):
         sale = sale_named(slug)
         try:
             lines = type(self).verb(sale)
-        except opening.NotPossible as reason:
+        except (opening.NotPossible, preheating.Incomplete) as reason:
             raise refuse(str(reason)) from reason
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis refused, nothing was changed: {away}") from away

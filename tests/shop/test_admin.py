@@ -431,7 +431,6 @@ def test_pausing_twice_is_harmless(staff: Client, lamp: Product) -> None:
         ("pause", "paused", "paused"),
         ("pause", "paused", "paused"),
         ("resume", "scheduled", "open"),
-        ("preheat", "scheduled", "open"),
         ("close", "closed", "closed"),
     ]:
         assert act(staff, action, sale) == [f"{sale} is {state} (Halo lamp: UPDATED)."]
