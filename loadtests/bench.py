@@ -1,7 +1,7 @@
 """`make bench`: how fast the parts are, each beside a baseline of the same run on the same servers.
 
 options -> servers -> warm-up -> rounds, in each of them every contender once -> table. Exit status 1: a bar was
-missed, or something broke; 2: change something first.
+missed, or something broke; 2: change something first. A part can be measured alone: `python -m loadtests.bench cache`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection
 
 from loadtests import table
-from loadtests.catalogue import BARS, CONTENDERS, Contender, Entry
+from loadtests.catalogue import BARS, CONTENDERS, PARTS, Contender, Entry
 from loadtests.figures import UNKNOWN, Figures, judge_all
 from loadtests.house import House, open_house
 from shop.local.refusal import Broken, Refusal
@@ -35,7 +35,7 @@ DISK_WRITES, PAGE_BYTES = 200, 4096
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _options().parse_args(arguments)
-        chosen = _chosen(options.only)
+        chosen = _chosen(options.part, options.only)
         with open_house(say) as house:
             machine = _machine(house)
             figures = _measure(house, chosen, options.rounds, options.seconds)
@@ -63,6 +63,7 @@ def _complain(error: object) -> None:
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m loadtests.bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("part", nargs="?", choices=PARTS, help="measure this part alone")
     parser.add_argument("--rounds", type=_positive(int), default=3, help="measurements of each contender (3)")
     parser.add_argument("--seconds", type=_positive(float), default=2.0, help="of one measurement, about (2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"contenders: {', '.join(CONTENDERS)}")
@@ -83,12 +84,15 @@ def _positive(kind: type[int] | type[float]) -> Any:
     return read
 
 
-def _chosen(names: Sequence[str] | None) -> dict[str, Entry]:
-    """The contenders of these names in the order of the catalogue; all for None. Raises Refusal for an unknown one."""
-    unknown = [name for name in names or () if name not in CONTENDERS]
+def _chosen(part: str | None, names: Sequence[str] | None) -> dict[str, Entry]:
+    """The contenders of this part and of these names in the order of the catalogue; None stands for all.
+
+    Raises Refusal for an unknown one."""
+    there = CONTENDERS if part is None else PARTS[part]
+    unknown = [name for name in names or () if name not in there]
     if unknown:
-        raise Refusal(f"no such contender: {', '.join(unknown)}; there are {', '.join(CONTENDERS)}")
-    return {name: entry for name, entry in CONTENDERS.items() if names is None or name in names}
+        raise Refusal(f"no such contender: {', '.join(unknown)}; there are {', '.join(there)}")
+    return {name: entry for name, entry in there.items() if names is None or name in names}
 
 
 def _machine(house: House) -> dict[str, str]:
@@ -131,7 +135,7 @@ def _measure(house: House, chosen: dict[str, Entry], rounds: int, seconds: float
     figures = Figures()
     contenders = {name: entry.load(house) for name, entry in chosen.items()}
     for name, contender in contenders.items():
-        if not chosen[name].once:
+        if not chosen[name].once and not chosen[name].anew:
             _one(house, name, contender, min(seconds, WARM_UP_SECONDS), "warm-up")
     for number in range(1, rounds + 1):
         for name, contender in contenders.items():

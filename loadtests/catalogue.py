@@ -1,4 +1,4 @@
-"""Every contender by name, and the bars of issue 4. Contenders import models, so each is loaded after Django is."""
+"""Every contender by name, and the bars that issues set. Contenders import models: each is loaded after Django is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,14 +23,16 @@ class Entry:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     #: The figure is a size and not a speed: it is the same in every round, and needs no warm-up.
     once: bool = False
+    #: Each measurement makes its own processes and keys: a warm-up would warm nothing.
+    anew: bool = False
 
     def load(self, house: House) -> Contender:
         contender: Contender = import_string(f"loadtests.contenders.{self.place}")(house, **self.arguments)
         return contender
 
 
-#: In the order in which they run: who is compared comes after its baseline.
-CONTENDERS: Mapping[str, Entry] = {
+#: Units held, recorded and given back. In the order in which they run: who is compared comes after its baseline.
+STOCK: Mapping[str, Entry] = {
     "redis set 1": Entry("redis_set.RedisSet", {"batch": 1}),
     "reserve.lua 1": Entry("reserving.ReserveScript", {"batch": 1}),
     "redis set 16": Entry("redis_set.RedisSet", {"batch": 16}),
@@ -47,6 +49,26 @@ CONTENDERS: Mapping[str, Entry] = {
     "memory": Entry("memory.Memory", once=True),
 }
 
+#: The cache tiers, in the memory of one process and between several.
+CACHE: Mapping[str, Entry] = {
+    "dict": Entry("caching.hits.DictHits"),
+    "locmem get": Entry("caching.hits.LocmemHits", {"method": "get"}),
+    "locmem get_or_set": Entry("caching.hits.LocmemHits", {"method": "get_or_set"}),
+    "cache hit": Entry("caching.hits.CacheHits"),
+    "cache list": Entry("caching.lists.Lists", anew=True),
+    "cache expiry": Entry("caching.expiries.Expiries", anew=True),
+    "cache memcached hung": Entry("caching.expiries.Expiries", {"hung": "memcached"}, anew=True),
+    "cache Redis hung": Entry("caching.expiries.Expiries", {"hung": "redis-cache"}, anew=True),
+    "cache write seen": Entry("caching.messages.Seen", anew=True),
+    "cache holder killed": Entry("caching.messages.DeadHolder", anew=True),
+    "Django stampede": Entry("caching.stampede.Stampede", {"way": "django"}, anew=True),
+    "cache stampede": Entry("caching.stampede.Stampede", {"way": "tiers"}, anew=True),
+}
+
+#: What can be asked for by one word.
+PARTS: Mapping[str, Mapping[str, Entry]] = {"stock": STOCK, "cache": CACHE}
+CONTENDERS: Mapping[str, Entry] = {**STOCK, **CACHE}
+
 BARS = [
     Bar("reserve.lua 1", "redis set 1", counts=False),
     Bar("reserve.lua 16", "redis set 16", counts=False),
@@ -61,4 +83,20 @@ BARS = [
     Bar("memory", at_most=400, because="bytes a reservation in Redis"),
     Bar("expiry", at_most=5, because="10 000 holds are on sale again"),
     Bar("expiry: not exactly once", at_most=0, because="each of them once"),
+    Bar("cache hit", "dict", at_least=0.25, because="at most 4 times the price of a dictionary and a clock"),
+    Bar("cache hit", "locmem get", at_least=10, because="10 times Django's cache in memory"),
+    Bar("cache hit", "locmem get_or_set", at_least=10, because="the same, by the same call"),
+    Bar("cache list", at_most=0.5, because="40 000 items with 3 ms added to a trip"),
+    Bar("cache list", "cache list: loop", counts=False, because="single reads one after the other, by a sample"),
+    Bar("cache list", "cache list: 32 threads", counts=False, because="single reads in a pool, by a sample"),
+    Bar("cache expiry: p99", at_most=1, because="readers do not feel an expiry"),
+    Bar("cache expiry: most in a period", at_most=1, because="one load for all processes"),
+    Bar("cache memcached hung: p99", at_most=5, because="from the moment it hangs"),
+    Bar("cache memcached hung: most in a period", at_most=1, because="Redis keeps the leases"),
+    Bar("cache Redis hung: p99", at_most=5, because="from the moment it hangs"),
+    Bar("cache Redis hung: most in a period", at_most=1, because="memcached keeps the leases"),
+    Bar("cache write seen: p99", at_most=50, because="by the bus, in another process"),
+    Bar("cache holder killed", at_most=100, because="ms after the end of its lease"),
+    Bar("cache stampede: most of a key", at_most=1, because="200 readers, 4 processes, 20 keys"),
+    Bar("cache stampede: least of a key", at_least=1, because="each key was loaded at all"),
 ]

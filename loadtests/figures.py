@@ -1,6 +1,7 @@
 """What was measured, and whether it is enough: medians, ratios between contenders of the same round, and bars."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -15,6 +16,11 @@ class Sample:
     value: float
     unit: str
     part: str = ""
+
+
+def percentile(values: Collection[float], part: float) -> float:
+    """The least value that this part of the values does not exceed: 0.99 finds the place of the slow ones."""
+    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
 
 
 @dataclass(slots=True)

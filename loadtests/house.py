@@ -36,8 +36,9 @@ class House:
         self._people: list[int] = []
 
     def clean(self) -> None:
-        """No sale, reservation or order, and no key in stock Redis; people stay."""
+        """No sale, reservation or order, and no key in stock Redis or in the cache's; people stay."""
         self.redis.flushall()
+        redis.Redis.from_url(settings.CACHE_REDIS_URL).flushall()
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE inventory_stock, shop_sale, shop_product CASCADE")
 
@@ -48,6 +49,16 @@ class House:
                 cursor.execute(_MAKE_PEOPLE, [len(self._people), count - 1])
                 self._people += [row[0] for row in cursor.fetchall()]
         return self._people[:count]
+
+    @contextmanager
+    def hung(self, name: str) -> Iterator[None]:
+        """That server takes connections and requests, and answers nothing."""
+        pid = self._running.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def run_beside(self, name: str, arguments: Sequence[str]) -> int:
         """Start Python with these arguments, once, and wait for its WORKER_READY_FILE; answers its process."""

@@ -13,11 +13,9 @@ from inventory._commit import batcher
 from inventory._scripts import Script
 from loadtests.contenders.selling import must_be_reserved, open_offer, wish
 from loadtests.contenders.stopwatch import Stopwatch
-from loadtests.figures import Sample
+from loadtests.figures import Sample, percentile
 from loadtests.house import House
 
-#: The place of the slow ones: 99 of 100 answers came sooner.
-PERCENTILE = 0.99
 #: Seconds the crowd waits for its last member before it starts.
 START_SECONDS = 5
 
@@ -68,11 +66,11 @@ class Crowd:
             crowd = [pool.submit(buy) for _ in range(self._threads)]
             start_line.wait(START_SECONDS)
             started = time.perf_counter()
-            waits = sorted(itertools.chain.from_iterable(member.result() for member in crowd))
+            waits = list(itertools.chain.from_iterable(member.result() for member in crowd))
             elapsed = time.perf_counter() - started
         return [
             Sample(len(waits) / elapsed, "holds/s"),
-            Sample(waits[int(len(waits) * PERCENTILE)] * 1000, "ms", "p99"),
+            Sample(percentile(waits, 0.99) * 1000, "ms", "p99"),
             Sample((batcher.requests - requests) / (batcher.batches - batches), "holds", "a trip"),
         ]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from loadtests import bench, table
-from loadtests.catalogue import BARS, CONTENDERS
-from loadtests.figures import HOLDS, MISSES, UNKNOWN, Bar, Figure, Figures, Sample, judge, judge_all, ratio
+from loadtests.catalogue import BARS, CACHE, CONTENDERS, PARTS
+from loadtests.contenders.caching.expiries import PERIOD_SECONDS, most_in_a_period
+from loadtests.figures import HOLDS, MISSES, UNKNOWN, Bar, Figure, Figures, Sample, judge, judge_all, percentile, ratio
 from shop.local.accounts import shared_temp
 from shop.local.tools import CHECKOUT
 from tests.servers import clean_environment
@@ -52,6 +53,18 @@ def test_parts_of_a_contender_are_figures_of_their_own() -> None:
     figures.add("copy", [Sample(3, "rows/s")])
 
     assert [figure.name for figure in figures] == ["task per order: publish", "task per order: consume", "copy"]
+
+
+@pytest.mark.parametrize(("part", "value"), [(0.5, 50), (0.99, 99), (0.991, 100), (1, 100), (0, 1)])
+def test_a_percentile_is_one_of_the_values(part: float, value: float) -> None:
+    """The least that so many do not exceed, in whatever order they came."""
+    assert percentile([*range(100, 0, -1)], part) == value
+
+
+def test_loads_of_one_period_are_counted_together() -> None:
+    """Two that are a moment apart are one too many; the next one is due when a period is over."""
+    assert most_in_a_period([0.0, PERIOD_SECONDS, 2 * PERIOD_SECONDS]) == 1
+    assert most_in_a_period([0.0, PERIOD_SECONDS, PERIOD_SECONDS + 0.01]) == 2
 
 
 @pytest.mark.parametrize(
@@ -144,6 +157,15 @@ def test_an_unknown_contender_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert heard.out == ""
 
 
+def test_a_part_is_measured_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its word; each contender is of one part, and `--only` chooses among those."""
+    assert bench._chosen("cache", None) == CACHE
+    assert [name for part in PARTS.values() for name in part] == list(CONTENDERS)
+
+    assert bench.main(["cache", "--only", "drain"]) == 2
+    assert capsys.readouterr().err.startswith("no such contender: drain; there are dict, ")
+
+
 @pytest.mark.parametrize("option", [["--rounds", "0"], ["--seconds", "-1"], ["--seconds", "nan"], ["--rounds", "x"]])
 def test_a_run_of_no_length_is_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
@@ -162,12 +184,12 @@ def temp() -> Iterator[Path]:
 
 
 def test_a_tiny_run_from_start_to_end(temp: Path, tmp_path: Path) -> None:
-    """Servers of its own, durable ones, a figure, a file, and nothing left behind."""
+    """Servers of its own, durable ones, figures of both parts, a file, and nothing left behind."""
     told = tmp_path / "bench.json"
 
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "loadtests.bench", "--only", "redis set 1"),
+            *(sys.executable, "-m", "loadtests.bench", "--only", "redis set 1", "cache stampede"),
             *("--rounds", "1", "--seconds", "0.1", "--json", str(told)),
         ],
         cwd=CHECKOUT,
@@ -179,8 +201,11 @@ def test_a_tiny_run_from_start_to_end(temp: Path, tmp_path: Path) -> None:
 
     assert ran.returncode == 0, ran.stderr
     written = json.loads(told.read_text())
-    assert [figure["name"] for figure in written["figures"]] == ["redis set 1"]
-    assert written["figures"][0]["median"] > 0
+    medians = {figure["name"]: figure["median"] for figure in written["figures"]}
+    assert medians["redis set 1"] > 0
+    assert medians["cache stampede: most of a key"] == medians["cache stampede: least of a key"] == 1
     assert written["machine"]["fsync"] == "always"
-    assert {each["verdict"] for each in written["ratios"] + written["limits"]} == {UNKNOWN}
+    verdicts = {each["verdict"]: each["name"] for each in written["ratios"] + written["limits"]}
+    assert verdicts.keys() == {UNKNOWN, HOLDS}
+    assert verdicts[HOLDS].startswith("cache stampede")
     assert list(temp.iterdir()) == []

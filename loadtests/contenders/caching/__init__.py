@@ -1,0 +1,1 @@
+"""The cache tiers, each contender with keys that nobody else has."""
