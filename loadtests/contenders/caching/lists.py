@@ -31,7 +31,7 @@ class Lists:
     """One `get_many_or_set` with nothing in process memory and everything in Redis, beside single reads one after the
     other and in threads. Those leave memcached out, which would cost each of them a second trip.
 
-    The delays are made by a process of their own, which also passes on 15 MB; the same call without it shows its share.
+    The delays are made by another process, which also passes on 15 MB; the same call without it shows its share.
     """
 
     def __init__(self, house: House) -> None:
