@@ -14,7 +14,11 @@ from typing import Any
 
 from django.conf import settings
 
+from resilience import deadline
 from resilience.clock import now_ms
+from resilience.deadline import DeadlinePassed
+from resilience.refused import Refused
+from resilience.retry import Retrying
 
 #: Seconds that a signature stays good: clocks differ, and an old callback may not be played back for ever.
 SIGNATURE_SECONDS = 300
@@ -31,12 +35,16 @@ class ProviderUnavailable(Exception):
     """The provider did not answer, or not in time, or with an error: nothing is known to have happened."""
 
 
-class ProviderRefused(ProviderUnavailable):
+class ProviderRefused(ProviderUnavailable, Refused):
     """The provider works and said no to this very request."""
 
 
 class NotAuthentic(Exception):
     """Not the provider's, or too old. The message says why."""
+
+
+#: Whatever we ask may be asked twice: a look at its books, or a request with an idempotency key.
+asking = Retrying("payment provider", on=ProviderUnavailable)
 
 
 def charge(wanted: dict[str, Any]) -> tuple[str, str]:
@@ -66,16 +74,22 @@ def refund(name: str, amount_minor: int) -> Any:
 
 
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All attempts together take no longer than one may: somebody waits for the page."""
+    with deadline.within(settings.PROVIDER_TIMEOUT_SECONDS):
+        return asking.call(lambda: _ask_once(method, path, body))
+
+
+def _ask_once(method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
     raw = b"" if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "X-Signature": sign(raw)}
     request = urllib.request.Request(settings.PROVIDER_URL + path, data=raw or None, method=method, headers=headers)
     try:
-        with _open(request, timeout=settings.PROVIDER_TIMEOUT_SECONDS) as answer:
+        with _open(request, timeout=deadline.timeout(settings.PROVIDER_TIMEOUT_SECONDS)) as answer:
             values = json.load(answer)
     except urllib.error.HTTPError as error:
         says_no = 400 <= error.code < 500
         raise (ProviderRefused if says_no else ProviderUnavailable)(f"{path}: {error}") from error
-    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+    except (DeadlinePassed, OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         raise ProviderUnavailable(f"{path}: {error!r}") from error
     if not isinstance(values, dict):
         raise ProviderUnavailable(f"{path}: the answer is no object")

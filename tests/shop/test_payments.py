@@ -27,11 +27,14 @@ from inventory import effects, outbox, reservations
 from inventory.models import Reservation
 from inventory.outcomes import Wish
 from inventory.verification import findings
+from resilience.retry import Budget
 from shop import buyers, late_money, opening, orders, payments
 from shop import provider as provider_api
 from shop.models import Offer, Order, Payment, ProviderEvent, Sale
 from shop.verification import findings as money_findings
 from tests.crowd import at_once, eventually
+from tests.faults.fault_proxy import FaultProxy
+from tests.faults.faults import CONNECTIONS, At, OnlyThere, Reset
 from tests.free_ports import free_port
 from tests.people import a_crowd, reservation_id
 from tests.servers import clean_environment
@@ -567,6 +570,35 @@ def test_the_provider_is_down(order: Order, shopper: Client) -> None:
     assert states(order) == ("awaiting_payment", [])
     deliver(event(order))
     assert states(order) == ("paid", ["succeeded"])
+
+
+@pytest.fixture
+def on_the_way(provider: Provider, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A way to the provider that can be cut, and a shop that has not tried anything again for a while."""
+    monkeypatch.setattr(provider_api.asking, "budget", Budget())
+    host, port = provider.url.removeprefix("http://").split(":")
+    with FaultProxy((host, int(port)), counting=[b"POST /"]) as proxy:
+        settings.PROVIDER_URL = "http://{}:{}".format(*proxy.address)
+        yield proxy
+
+
+def test_a_shopper_does_not_feel_a_hiccup(order: Order, shopper: Client, on_the_way: FaultProxy) -> None:
+    """The charge was made and its answer lost: it is asked for once more, and is the same charge."""
+    on_the_way.script = [(At(1, CONNECTIONS), OnlyThere(Reset()))]
+
+    answer = clicks.send(shopper, f"/orders/{order.number}/pay")
+
+    assert answer.status_code == 200
+    assert on_the_way.requests(b"POST /") == 2
+    assert states(order) == ("awaiting_payment", ["pending"])
+
+
+def test_a_refusal_is_not_asked_about_twice(on_the_way: FaultProxy) -> None:
+    """The provider works and knows no such charge: it would say so again."""
+    with pytest.raises(provider_api.ProviderRefused):
+        provider_api.refund("ch_nobody", 100)
+
+    assert on_the_way.requests(b"POST /") == 1
 
 
 ODD_ANSWERS = [
