@@ -1,7 +1,8 @@
 """What a page may read: facts of sales through the cache tiers, live counters shared by everybody who looks."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from django.db.models import Q, QuerySet
 from inventory import stock
 from inventory.outcomes import InventoryUnavailable
 from resilience.clock import now_ms
-from shop import models
+from shop import models, pictures
 from shop.decoded import Decoded
 
 #: Seconds the facts of a sale stay fresh; `publishing` drops them as soon as they change.
@@ -22,9 +23,6 @@ LAST_KNOWN_SECONDS = 3_600
 LIVE_SECONDS = 0.5
 #: Seconds that the counters before serve while somebody looks again: a page's script asks once a second.
 LIVE_STALE_SECONDS = 1
-
-#: Keys of what is known of all sales together.
-SLUGS_KEY, LIST_KEY = "sales:slugs", "sales:facts"
 
 #: Its type does not know stale times.
 cache: Any = django_cache
@@ -43,6 +41,8 @@ class Offer:
     title: str
     description: str
     picture: str
+    picture_width: int
+    picture_height: int
     price_minor: int
     list_price_minor: int
     currency: str
@@ -107,8 +107,19 @@ def sales() -> list[Sale]:
     return sorted(live(_lists.of(LIST_KEY, found)), key=lambda sale: (PHASES.index(sale.phase), sale.opens_at_ms))
 
 
+# --- The keys --------------------------------------------------------------------------------------------------------
+
+#: Part of the keys of facts: while a new version of this program is rolled out, the one before cannot read its facts.
+_SHAPE = hashlib.blake2b(
+    ",".join(field.name for shape in (Sale, Offer) for field in fields(shape)).encode(), digest_size=4
+).hexdigest()
+
+#: Of what is known of all sales together.
+SLUGS_KEY, LIST_KEY = "sales:slugs", f"sales:facts:{_SHAPE}"
+
+
 def facts_key(slug: str) -> str:
-    return f"sale:{slug}:facts"
+    return f"sale:{slug}:facts:{_SHAPE}"
 
 
 def live_key(slug: str) -> str:
@@ -157,11 +168,14 @@ def _facts_of(found: models.Sale) -> dict[str, Any]:
 
 
 def _offer(offer: models.Offer) -> Offer:
+    width, height = pictures.size_of(offer.product.picture)
     return Offer(
         id=offer.pk,
         title=offer.product.title,
         description=offer.product.description,
         picture=offer.product.picture,
+        picture_width=width,
+        picture_height=height,
         price_minor=offer.price_minor,
         list_price_minor=offer.product.list_price_minor,
         currency=offer.product.currency,

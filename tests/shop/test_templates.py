@@ -138,6 +138,8 @@ class Offer:
     title: str = "Aurora <headphones>"
     description: str = "Forty hours of quiet."
     picture: str = "shop/products/headphones.svg"
+    picture_width: int = 480
+    picture_height: int = 360
     price_minor: int = 129_900
     list_price_minor: int = 199_900
     currency: str = "CNY"
