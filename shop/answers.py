@@ -1,6 +1,7 @@
 """How a word becomes an answer: JSON for programs, a page for people, with one status and one sentence for both."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 from urllib.parse import quote
 
@@ -85,6 +86,7 @@ def answer(
     *,
     back_url: str | None = None,
     again: Again | None = None,
+    retry_seconds: int = RETRY_SECONDS,
     **fields: Any,
 ) -> HttpResponse:
     """The word as JSON or as a page, with its status; further fields go into the JSON.
@@ -103,15 +105,20 @@ def answer(
             "request_id": getattr(request, "id", ""),
             "back_url": back_url,
             "again": again if row.retry else None,
-            "retry_after": RETRY_SECONDS if row.retry else None,
+            "retry_after": retry_seconds if row.retry else None,
         }
         response = render(request, "shop/answer.html", context, status=row.status)
     else:
         response = JsonResponse({"outcome": spoken, "detail": detail, **fields}, status=row.status)
     if row.retry:
-        response["Retry-After"] = str(RETRY_SECONDS)
+        response["Retry-After"] = str(retry_seconds)
     response["Cache-Control"] = "no-store"
     return response
+
+
+def slow_down(request: HttpRequest, wait_seconds: float, back_url: str) -> HttpResponse:
+    """Too fast: come again after so many seconds, rounded up because the header knows whole ones only."""
+    return answer(request, "SLOW_DOWN", back_url=back_url, retry_seconds=ceil(wait_seconds))
 
 
 def sign_in(request: HttpRequest, back_url: str) -> HttpResponse:

@@ -6,10 +6,13 @@ takes from there what the environment leaves unset, so that a second terminal ju
 
 import os
 from collections.abc import MutableMapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 #: Digits of a number that means something here.
 DIGITS_MAXIMUM = 12
+#: A minute's requests, or a burst, beyond which there is no limit any more: a million a second.
+RATE_MAXIMUM = 60_000_000
 #: Bytes of a signing key. HMAC-SHA256 gains nothing from more, and loses its strength with fewer.
 KEY_LENGTH_MINIMUM = 32
 
@@ -73,6 +76,28 @@ def choice(name: str, options: tuple[str, ...], default: str) -> str:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without its blanks."""
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """A comma-separated list of networks, or of single addresses."""
+    try:
+        return [ip_network(word) for word in words(name)]
+    except ValueError as error:
+        raise BadSetting(name, f"must be networks like 10.0.0.0/8 or 2001:db8::/32: {error}") from error
+
+
+def rate(name: str, default: str) -> tuple[int, int]:
+    """`120/20`: so many a minute, and so many at once."""
+    value = os.environ.get(name, default)
+    a_minute, slash, burst = value.partition("/")
+    numbers = [int(part) for part in (a_minute, burst) if _is_rate(part)]
+    if not slash or len(numbers) != 2:
+        raise BadSetting(name, f"must be so many a minute and so many at once, like {default}, not {value!r}")
+    return numbers[0], numbers[1]
+
+
+def _is_rate(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) <= DIGITS_MAXIMUM and 1 <= int(part) <= RATE_MAXIMUM
 
 
 def keys(name: str) -> list[str]:

@@ -28,8 +28,6 @@ HTTPS = env.flag("HTTPS", default=PRODUCTION)
 
 SHOP_URL = env.text("SHOP_URL", "http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "" if PRODUCTION else "127.0.0.1,localhost,[::1],testserver")
-#: Clients that rate limits do not count (networks); loopback in the local profile, nobody by default.
-RATE_LIMIT_EXEMPT = env.words("RATE_LIMIT_EXEMPT")
 
 # --- Keys: the first one signs, all of them verify, so that a key is changed without signing anybody out -------------
 
@@ -148,6 +146,24 @@ PROVIDER_TIMEOUT_SECONDS = env.whole("PROVIDER_TIMEOUT_SECONDS", 3, least=1)
 
 TICKET_SECONDS = env.whole("TICKET_SECONDS", 120, least=1)
 BUYER_COOKIE_SECONDS = env.whole("BUYER_COOKIE_SECONDS", 12 * 3600, least=60)
+
+# --- How often somebody may knock: so many a minute / so many at once ------------------------------------------------
+
+#: Clients that rate limits do not count (networks); loopback in the local profile, nobody by default.
+RATE_LIMIT_EXEMPT = env.networks("RATE_LIMIT_EXEMPT")
+#: Proxies of ours before this process, each of which appends to X-Forwarded-For. With too many, clients choose their
+#: own address; with too few, all clients are one.
+TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", 0, most=10)
+#: Web processes on all machines together: what each may admit by itself, while cache Redis is away, follows from it.
+WEB_PROCESSES = env.whole("WORKERS", 1, least=1, most=10_000)
+#: Tickets and clicks of a buyer: a click takes two, and a person in a hurry clicks now and then.
+RATE_LIMIT_BUYER = env.rate("RATE_LIMIT_BUYER", "120/20")
+#: The same of an address: behind a carrier's router, thousands of buyers press at T0.
+RATE_LIMIT_ADDRESS = env.rate("RATE_LIMIT_ADDRESS", "12000/4000")
+#: Passwords tried for one name from one address.
+RATE_LIMIT_PASSWORD = env.rate("RATE_LIMIT_PASSWORD", "10/10")
+#: Sign-ins and sign-ups of an address: each costs a slow hash.
+RATE_LIMIT_ACCOUNTS = env.rate("RATE_LIMIT_ACCOUNTS", "600/200")
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 

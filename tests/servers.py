@@ -44,7 +44,12 @@ OWN_VARIABLES = {
 }
 
 #: What the tests see besides the servers and keys. Nobody listens at the provider's address.
-TEST_VARIABLES = {"PROFILE": "test", "SHOP_URL": "http://testserver", "PROVIDER_URL": "http://127.0.0.1:1"}
+TEST_VARIABLES = {
+    "PROFILE": "test",
+    "SHOP_URL": "http://testserver",
+    "PROVIDER_URL": "http://127.0.0.1:1",
+    "RATE_LIMIT_EXEMPT": "127.0.0.0/8,::1/128",  # where the tests' clients come from
+}
 
 
 def clean_environment() -> dict[str, str]:

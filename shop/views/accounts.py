@@ -14,7 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 from django.views.i18n import set_language
 
-from shop import answers, buyers
+from shop import answers, buyers, limits
 from shop.views.methods import takes
 
 
@@ -23,6 +23,11 @@ class SignIn(LoginView):
     """Django's own form and checks; what it adds is the buyer cookie."""
 
     redirect_authenticated_user = False
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if wait := limits.of_sign_in(request, request.POST.get("username", "")):
+            return answers.slow_down(request, wait, back_url=request.get_full_path())
+        return super().post(request, *args, **kwargs)
 
     def form_valid(self, form: object) -> HttpResponse:
         response = super().form_valid(form)  # type: ignore[arg-type]
@@ -35,6 +40,8 @@ class SignIn(LoginView):
 
 @takes("GET", "POST", token=True)
 def sign_up(request: HttpRequest) -> HttpResponse:
+    if request.method == "POST" and (wait := limits.of_sign_up(request)):
+        return answers.slow_down(request, wait, back_url=request.get_full_path())
     form: UserCreationForm[Any] = UserCreationForm(request.POST if request.method == "POST" else None)
     user = _made(form) if form.is_valid() else None
     if user:

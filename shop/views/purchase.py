@@ -1,10 +1,12 @@
 """The click: a ticket, then Buy."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from inventory.outcomes import Outcome
-from shop import answers, buyers, buying, catalog, tickets, wishes
+from shop import answers, buyers, buying, catalog, limits, tickets, wishes
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
 from shop.views import reservation
@@ -15,11 +17,13 @@ from shop.wishes import UNITS_MAXIMUM, BadWish
 @takes("POST")
 def ticket(request: HttpRequest, slug: str) -> HttpResponse:
     """The permission to press Buy: JSON for the page's script, a page with the button for a form."""
+    sale_url = f"/sales/{slug}/"
+    buyer = buyers.of(request)
+    if wait := limits.of_click(request, buyer):
+        return answers.slow_down(request, wait, back_url=sale_url)
     found = catalog.sale(slug)
     if found is None:
         return answers.answer(request, "NOT_FOUND", back_url="/")
-    sale_url = f"/sales/{slug}/"
-    buyer = buyers.of(request)
     if buyer is None:
         return answers.sign_in(request, sale_url)
     try:
@@ -55,6 +59,8 @@ def buy(request: HttpRequest, slug: str) -> HttpResponse:
     """The click itself. No query: the ticket says who, what and which reservation; Redis decides."""
     sale_url = f"/sales/{slug}/"
     buyer = buyers.of(request)
+    if wait := limits.of_click(request, buyer):
+        return answers.slow_down(request, wait, back_url=sale_url)
     if buyer is None:
         return answers.sign_in(request, sale_url)
     try:
@@ -94,7 +100,7 @@ def _answer_click(request: HttpRequest, click: buying.Click, sale_url: str, wish
             expires_at_ms=None,
         )
     else:
-        where = {"status_url": status_url} if click.outcome is Outcome.UNKNOWN else {}
+        where: dict[str, Any] = {"status_url": status_url} if click.outcome is Outcome.UNKNOWN else {}
         again = answers.Again(request.path, tuple(wish.fields.items()))
         response = answers.answer(request, click.outcome, back_url=sale_url, again=again, **where)
     if click.receipt:

@@ -94,6 +94,39 @@ def test_weak_keys_are_refused(monkeypatch: pytest.MonkeyPatch, value: str | Non
     assert not value or len(value) < 4 or value not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "networks"),
+    [("", []), ("10.0.0.0/8, ::1", ["10.0.0.0/8", "::1/128"]), ("127.0.0.0/8,::1/128", ["127.0.0.0/8", "::1/128"])],
+)
+def test_networks(monkeypatch: pytest.MonkeyPatch, value: str, networks: list[str]) -> None:
+    """Of both versions; a single address is a network of one."""
+    say(monkeypatch, value)
+    assert [str(network) for network in env.networks(NAME)] == networks
+
+
+@pytest.mark.parametrize("value", ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8 ::1"])
+def test_no_networks(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A name, or a network whose host bits are set, is not guessed at."""
+    say(monkeypatch, value)
+    with pytest.raises(env.BadSetting, match=f"^{NAME}: must be networks like"):
+        env.networks(NAME)
+
+
+def test_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many a minute, so many at once."""
+    for value, meant in ((None, (120, 20)), ("1/1", (1, 1)), ("60000000/5", (60_000_000, 5))):
+        say(monkeypatch, value)
+        assert env.rate(NAME, "120/20") == meant
+
+
+@pytest.mark.parametrize("value", ["", "120", "120/", "/20", "0/20", "120/0", "1.5/2", "120/20/1", "60000001/1", "a/b"])
+def test_no_rate(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Neither may be left out, and none is no limit at all."""
+    say(monkeypatch, value)
+    with pytest.raises(env.BadSetting, match=f"^{NAME}: must be so many a minute and so many at once"):
+        env.rate(NAME, "120/20")
+
+
 def test_a_file_fills_only_what_is_unset(tmp_path: Path) -> None:
     """The environment wins; a value may hold an equals sign; lines that are none are skipped; no file is no error."""
     (tmp_path / "env").write_text("SET=file\nUNSET=a=b\nEMPTY=\n\nno equals sign\n")
@@ -137,6 +170,9 @@ def manage(state: Path, variables: dict[str, str]) -> "subprocess.CompletedProce
         ({"DATABASE_URL": "postgresql://[::1/x"}, "DATABASE_URL: "),
         ({"PROFILE": "staging"}, "PROFILE: must be one of local, test, production, not 'staging'"),
         ({"HTTPS": "yes"}, "HTTPS: must be on or off, not 'yes'"),
+        ({"RATE_LIMIT_EXEMPT": "localhost"}, "RATE_LIMIT_EXEMPT: must be networks like"),
+        ({"RATE_LIMIT_BUYER": "0/1"}, "RATE_LIMIT_BUYER: must be so many a minute and so many at once, like 120/20"),
+        ({"TRUSTED_PROXIES": "all"}, "TRUSTED_PROXIES: must be a whole number from 0 to 10"),
         ({"TICKET_SECONDS": "0"}, "TICKET_SECONDS: must be a whole number from 1 to"),
         ({"SECRET_KEY": "secret"}, "SECRET_KEY: a key is weak"),
         ({"TICKET_KEYS": ""}, "TICKET_KEYS: is not set"),

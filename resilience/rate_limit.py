@@ -1,0 +1,178 @@
+"""Rate limits: GCRA in this process's memory first, then in Redis, where all processes count together.
+
+    limiter = RateLimiter("redis", processes=4)
+    wait = limiter.retry_after((PER_BUYER, "17"), (PER_ADDRESS, "203.0.113.9"))
+    if wait:
+        ...  # refused; worth trying again after so many seconds
+
+GCRA (the generic cell rate algorithm, ITU-T I.371) needs one number a key: the moment at which all that was admitted
+has been paid for. It is a token bucket without a timer, and its refusal knows how long it lasts.
+
+Memory refuses what is too much for one process alone, without a trip, and remembers Redis's refusals until they end.
+While Redis is away each process admits its share of the limit: some clients wait without need, none is unlimited.
+"""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from weakref import WeakSet
+
+import redis
+from django_redis import get_redis_connection
+
+from resilience.breaker import Breaker, BreakerOpen
+
+#: Keys that a process remembers: at about 150 bytes each, some megabytes for a crowd of tens of thousands.
+KEYS_MAXIMUM = 50_000
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many at once (`burst`), then one in every `interval_seconds`, for each key."""
+
+    name: str
+    interval_seconds: float
+    burst: int
+    #: How far a burst may run ahead of the clock.
+    credit_seconds: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.name or self.interval_seconds <= 0 or self.burst < 1:
+            raise ValueError(f"no limit: {self.name!r}, one in {self.interval_seconds} s, {self.burst} at once")
+        object.__setattr__(self, "credit_seconds", self.interval_seconds * (self.burst - 1))
+
+    def share(self, processes: int) -> "Limit":
+        """What each of so many processes may admit by itself. At least one at once, or nobody would get in."""
+        return Limit(self.name, self.interval_seconds * processes, max(1, self.burst // processes))
+
+
+#: A limit, and whom it limits.
+Asked = tuple[Limit, str]
+
+
+class RateLimiter:
+    """`alias` is a django-redis cache of Django's settings; `processes` is how many share each limit."""
+
+    def __init__(
+        self, alias: str, *, processes: int = 1, prefix: str = "rate:", keys_maximum: int = KEYS_MAXIMUM
+    ) -> None:
+        self._alias = alias
+        self._prefix = prefix
+        self._processes = processes
+        self._own = _Memory(keys_maximum)
+        self._shares = _Memory(keys_maximum)
+        self.start_over()
+        _limiters.add(self)
+
+    def start_over(self) -> None:
+        """With new locks, as a forked child needs: a thread that it has not may have held the old ones."""
+        self._breaker = Breaker(f"rate limits' Redis ({self._alias})")
+        for memory in (self._own, self._shares):
+            memory.mutex = threading.Lock()
+
+    def retry_after(self, *asked: Asked) -> float:
+        """0.0 when every limit admits this one; else seconds until all would, and then it counts for none in Redis.
+
+        Raises ValueError for an empty key: clients without a name would share one limit by accident.
+        """
+        limits = {}
+        for limit, key in asked:
+            if not key:
+                raise ValueError(f"limit {limit.name!r} was asked about an empty key")
+            limits[f"{limit.name}:{key}"] = limit
+        wait = self._own.admit(limits)
+        if wait or not limits:
+            return wait
+        try:
+            waits = self._ask_redis(limits)
+        except (BreakerOpen, redis.RedisError, OSError):
+            return self._shares.admit({name: limit.share(self._processes) for name, limit in limits.items()})
+        self._own.remember({name: (limit, wait) for (name, limit), wait in zip(limits.items(), waits, strict=True)})
+        return max(waits)
+
+    def _ask_redis(self, limits: Mapping[str, Limit]) -> Sequence[float]:
+        keys = [f"{self._prefix}{name}".encode(errors="surrogatepass") for name in limits]
+        numbers = [n for each in limits.values() for n in (int(each.interval_seconds * MICROSECONDS), each.burst)]
+        with self._breaker.watching():
+            client = get_redis_connection(self._alias)
+            try:
+                waits = client.evalsha(_digest(), len(keys), *keys, *numbers)
+            except redis.exceptions.NoScriptError:
+                waits = client.eval(_source(), len(keys), *keys, *numbers)
+        return [wait / MICROSECONDS for wait in waits]
+
+
+class _Memory:
+    """When each key is free again. Of two halves the older one is forgotten when the newer one is full.
+
+    That costs the same for any number of keys, where looking for the oldest one, or for those that have ended, would
+    cost most when a crowd of strangers comes. Who is forgotten so has a new burst here; Redis still knows better.
+    """
+
+    def __init__(self, keys_maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._half = max(1, keys_maximum // 2)
+        self._newer: dict[str, float] = {}
+        self._older: dict[str, float] = {}
+        self.mutex = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._newer) + len(self._older)
+
+    def admit(self, limits: Mapping[str, Limit]) -> float:
+        """Seconds to wait; 0.0 when all limits admit it, and only then it counts."""
+        wait = 0.0
+        with self.mutex:
+            now = self._clock()
+            for name, limit in limits.items():
+                ahead = self._free_at(name) - now - limit.credit_seconds
+                if ahead > wait:
+                    wait = ahead
+            if not wait:
+                for name, limit in limits.items():
+                    self._keep(name, max(now, self._free_at(name)) + limit.interval_seconds)
+        return wait
+
+    def remember(self, refused: Mapping[str, tuple[Limit, float]]) -> None:
+        """Who has to wait by Redis is refused here until then."""
+        with self.mutex:
+            now = self._clock()
+            for name, (limit, wait) in refused.items():
+                if wait:
+                    self._keep(name, now + wait + limit.credit_seconds)
+
+    def _free_at(self, name: str) -> float:
+        found = self._newer.get(name)
+        return self._older.get(name, 0.0) if found is None else found
+
+    def _keep(self, name: str, free_at: float) -> None:
+        if len(self._newer) >= self._half and name not in self._newer:
+            self._older, self._newer = self._newer, {}
+        self._newer[name] = free_at
+
+
+@cache
+def _source() -> str:
+    return Path(__file__).with_suffix(".lua").read_text()
+
+
+@cache
+def _digest() -> str:
+    return hashlib.sha1(_source().encode(), usedforsecurity=False).hexdigest()
+
+
+_limiters: "WeakSet[RateLimiter]" = WeakSet()
+
+
+def _start_over_in_a_fork() -> None:
+    for limiter in list(_limiters):
+        limiter.start_over()
+
+
+os.register_at_fork(after_in_child=_start_over_in_a_fork)

@@ -1,0 +1,99 @@
+"""How often somebody may knock: each buyer a little, each address a lot, because a whole city may share one.
+
+Answers are seconds to wait, 0.0 for "come in". The networks of RATE_LIMIT_EXEMPT are never asked to wait.
+"""
+
+import hashlib
+import logging
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from resilience.rate_limit import Asked, Limit, RateLimiter
+from shop.buyers import Buyer
+
+Address = IPv4Address | IPv6Address
+
+#: Bits of an IPv6 address that name a household; the other 64 it chooses anew as often as it likes.
+HOUSEHOLD_BITS = 64
+#: Whose limit counts when nobody knows where a request comes from: one for all of them, rather than none.
+NOWHERE = "nowhere"
+SECONDS_A_MINUTE = 60
+
+logger = logging.getLogger(__name__)
+
+
+def of_click(request: HttpRequest, buyer: Buyer | None) -> float:
+    """For a ticket or Buy: by address, and by buyer once somebody is signed in."""
+    address = address_of(request)
+    asked = [(_limit("address", *settings.RATE_LIMIT_ADDRESS), _household(address))]
+    if buyer:
+        asked.append((_limit("buyer", *settings.RATE_LIMIT_BUYER), str(buyer.id)))
+    return _wait(address, *asked)
+
+
+def of_sign_in(request: HttpRequest, username: str) -> float:
+    """For a password: by name and address together, so that nobody can lock another out, and by address alone."""
+    address = address_of(request)
+    guessed = f"{username.casefold()} {_household(address)}".encode(errors="surrogatepass")
+    digest = hashlib.blake2b(guessed, digest_size=16).hexdigest()
+    password = (_limit("password", *settings.RATE_LIMIT_PASSWORD), digest)
+    return _wait(address, password, (_limit("accounts", *settings.RATE_LIMIT_ACCOUNTS), _household(address)))
+
+
+def of_sign_up(request: HttpRequest) -> float:
+    """For a new account: by address."""
+    address = address_of(request)
+    return _wait(address, (_limit("accounts", *settings.RATE_LIMIT_ACCOUNTS), _household(address)))
+
+
+def address_of(request: HttpRequest) -> Address | None:
+    """Who sends this; None when nobody says it in a form that is one.
+
+    Each proxy appends to X-Forwarded-For whom it spoke with, so of that list only the last TRUSTED_PROXIES entries are
+    ours; all before them is what the client likes to say. A shorter list has not come through all our proxies: then
+    whoever is connected to this process counts.
+    """
+    trusted = settings.TRUSTED_PROXIES
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if trusted else []
+    said = forwarded[-trusted] if len(forwarded) >= trusted > 0 else ""
+    return _parsed(said) or _parsed(request.META.get("REMOTE_ADDR", ""))
+
+
+def _parsed(text: str) -> Address | None:
+    """The address, without the port that some proxies add; version 4 in the clothes of version 6 is version 4."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _household(address: Address | None) -> str:
+    if address is None:
+        logger.warning("a request says no address it comes from: all such requests share one limit")
+        return NOWHERE
+    return str(ip_network((address, HOUSEHOLD_BITS), strict=False) if address.version == 6 else address)
+
+
+def _wait(address: Address | None, *asked: Asked) -> float:
+    if address and any(address in network for network in settings.RATE_LIMIT_EXEMPT):
+        return 0.0
+    return _limiter(settings.WEB_PROCESSES).retry_after(*asked)
+
+
+@cache
+def _limit(name: str, a_minute: int, burst: int) -> Limit:
+    return Limit(name, SECONDS_A_MINUTE / a_minute, burst)
+
+
+@cache
+def _limiter(processes: int) -> RateLimiter:
+    return RateLimiter("redis", processes=processes)
