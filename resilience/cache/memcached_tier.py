@@ -214,6 +214,12 @@ class _Client(Client):
 
 
 class _Connections(ObjectPool):
+    def get(self) -> Any:
+        try:
+            return super().get()
+        except RuntimeError as full:  # a server that hangs holds them all: one more reason to do without it
+            raise MemcacheError(str(full)) from full
+
     @contextmanager
     def get_and_release(self, destroy_on_fail: bool = False) -> Iterator[Any]:
         """pymemcache's own keeps the place of a connection whose user was killed, and hands out one on which an answer

@@ -4,10 +4,12 @@ import itertools
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
+import redis
 from django.conf import settings
 from django.core.cache import caches
+from pymemcache.client.base import Client
 
 from shop.local.accounts import as_account
 from shop.local.pings import memcached_answers, redis_answers
@@ -65,6 +67,14 @@ class OwnServer:
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def has_entries(self) -> bool:
+        """Somebody has stored something since it was started."""
+        if self._answers is redis_answers:
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.dbsize())
+        with closing(Client(str(self.socket))) as client:
+            return bool(client.stats()[b"curr_items"])
 
     @property
     def url(self) -> str:
