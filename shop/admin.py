@@ -256,6 +256,7 @@ class SaleAdmin(admin.ModelAdmin):
             except OperationalError as away:
                 text = _("%(sale)s: no worker can be asked, so use `manage.py preheat`: %(reason)s")
                 self.message_user(request, text % {"sale": sale, "reason": away}, messages.ERROR)
+                return  # each of the others would wait for the broker in vain, too
             else:
                 self.log_change(request, sale, "preheat")
                 text = _("%(sale)s is being preheated: its page says how far it is.")

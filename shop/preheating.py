@@ -82,8 +82,12 @@ def run(sale: Sale) -> list[str]:
 def ask(sale: Sale, send: Callable[[str], object]) -> None:
     """Have it done by whom `send` sends the slug to. Raises opening.NotPossible for a draft, and what `send` raises."""
     opening.refuse_draft(sale)
-    _tell(sale, Progress(0, now_ms()))
-    send(sale.slug)
+    _tell(sale, Progress(0, now_ms()))  # first: what the worker tells must not be overwritten
+    try:
+        send(sale.slug)
+    except Exception:
+        cache.delete(_key(sale.slug))
+        raise
 
 
 def run_due() -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery.exceptions import OperationalError
 from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.test import Client
@@ -123,6 +124,18 @@ def test_staff_ask_a_worker_and_see_how_far_it_is(sale: Sale, staff: Client, ask
 
     tasks.preheat(sale.slug)
     assert "done at 20" in page_of(staff, sale)
+
+
+def test_what_nobody_could_be_asked_for_was_not_asked_for(sale: Sale) -> None:
+    """The broker is away: whoever asked hears it, and the page of the sale says nothing else."""
+
+    def nobody(_slug: str) -> None:
+        raise OperationalError("no broker")
+
+    with pytest.raises(OperationalError):
+        preheating.ask(sale, nobody)
+
+    assert preheating.Progress.of(sale.slug) is None
 
 
 def test_staff_see_what_went_wrong_without_stock_redis(
