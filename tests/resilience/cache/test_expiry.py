@@ -1,13 +1,16 @@
 """A hot key goes stale under load: one reader loads it, and nobody waits for that."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import redis
 from django.conf import settings
 
 from resilience.cache.tiered import TieredCache
+from shop.local.servers import Running
 from tests.crowd import PATIENCE_SECONDS, eventually
+from tests.resilience.cache.own_servers import OwnServer
 from tests.resilience.cache.processes import processes
 from tests.resilience.cache.test_stampede import count_loads, loads
 
@@ -40,7 +43,7 @@ def test_hot_keys_are_loaded_once_a_period_for_all_processes(location, patient_o
 
     with processes(PROCESSES, patient_options | BY_THE_CLOCK, location) as readers:
         for each in readers:
-            each.ask(read_for, "loads", 2.0, threads=THREADS)
+            each.ask(read_for, "loads", 1.2, threads=THREADS)
         answers = [answer for each in readers for answer in each.result()]
 
     periods = (time.monotonic() - started) / PERIOD_SECONDS
@@ -94,3 +97,25 @@ def test_nobody_waits_for_a_load_while_there_is_an_old_value(location, patient_o
 
     assert answers == [{1}] * PROCESSES * THREADS
     assert loaded_meanwhile == "2"
+
+
+def test_only_one_reader_of_a_process_waits_for_a_tier_that_hangs(servers: Running, location, options) -> None:
+    """The others have the old value at once, long before the tier has answered the first one."""
+    with OwnServer(servers, "memcached").running() as memcached, ThreadPoolExecutor(1) as pool:
+        own = {"MEMCACHED": [str(memcached.socket)], "MEMCACHED_TIMEOUT_SECONDS": PATIENCE_SECONDS}
+        cache = TieredCache(location, {"OPTIONS": options | own | {"SOFT_SECONDS": 0.05}})
+        assert cache.get_or_set("key", "value", 60) == "value"
+        eventually(cache.stack.bus.connected.is_set)
+        assert cache.get_or_set("key", "value", 60) == "value"
+        eventually(lambda: cache.stack.memory.find("key").soft_until < time.monotonic())
+        memcached.freeze()
+
+        first = pool.submit(cache.get_or_set, "key", "value", 60)
+        eventually(lambda: cache.stack.flights._under_way)
+        others = [cache.get_or_set("key", "another value", 60) for _ in range(100)]
+        first_had_waited = not first.done()
+        memcached.thaw()
+
+    assert others == ["value"] * 100
+    assert first_had_waited
+    assert first.result() == "value"

@@ -19,8 +19,7 @@ from tests.resilience.cache.test_stampede import count_loads, loads
 
 PROCESSES, THREADS = 4, 3
 HOT_KEYS = [f"hot:{number}" for number in range(4)]
-#: A hot key's time; a breaker's rest, after which each process sees that a tier is back, is hardly longer.
-FRESH_SECONDS = 1.0
+FRESH_SECONDS = 0.6
 #: Without chance in the times, a load begins no sooner than this after the end of the one before.
 PERIOD_SECONDS = 0.8 * FRESH_SECONDS
 OPTIONS = {"JITTER": 0.0, "DUE_FROM": 0.8, "DUE_TO": 0.8, "SOFT_SECONDS": 0.1, "LEASE_SECONDS": 2.0}
