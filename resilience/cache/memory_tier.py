@@ -76,15 +76,16 @@ class MemoryTier:
             self._round.clear()
 
     def _evict_one(self) -> None:
-        while True:
+        while self._round:
             name = self._round.popleft()
             kept = self._entries.get(name)
-            if kept is not None and kept.used:
-                kept.used = False
-                self._round.append(name)
-            else:
+            if kept is None:
+                continue  # it was dropped, which has made no room for this one
+            if not kept.used:
                 self._entries.pop(name, None)
                 return
+            kept.used = False
+            self._round.append(name)
 
     def _sweep_round(self) -> None:
         """Forget the names of entries that were dropped, before they are more than the entries."""
