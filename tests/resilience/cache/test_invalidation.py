@@ -258,6 +258,22 @@ def later(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return handed
 
 
+def test_memory_keeps_nothing_old_when_no_tier_is_there_to_refuse_it(
+    location: str, options: dict[str, Any], later: list[list[str]]
+) -> None:
+    nowhere = {"MEMCACHED": [NOWHERE], "REDIS": alias_of(f"unix://{NOWHERE}?db=0")}
+    cache = TieredCache(location, {"OPTIONS": options | nowhere | LONG_SOFT})
+
+    def load() -> str:
+        cache.delete("key")  # by whoever changes the row after this loader has read it
+        return "old"
+
+    assert cache.get_or_set("key", load) == "old"
+
+    assert later == [["key"]]
+    assert cache.get_or_set("key", lambda: "new") == "new"
+
+
 @pytest.mark.parametrize("away", ["memcached", "redis", "both"])
 def test_what_a_tier_refuses_is_handed_on_and_nothing_raises(
     location: str, options: dict[str, Any], later: list[list[str]], away: str
