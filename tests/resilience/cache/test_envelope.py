@@ -143,9 +143,11 @@ def test_a_body_that_is_not_one_value_harms_no_neighbour(body: bytes) -> None:
     assert broken.keys() == {"first", "last"}
 
 
-def test_bodies_that_only_together_are_as_many_values_are_not_taken_for_each_other() -> None:
-    bodies = {"one": b'1,"', "two": b"x", "three": b'",2', "four": b"4"}
-    assert len(json.loads(b"[" + b",".join(bodies.values()) + b"]")) == len(bodies)
+@pytest.mark.parametrize("first", [b'1,"', b'1,2,3,"'])
+def test_bodies_that_only_together_are_as_many_values_are_not_taken_for_each_other(first: bytes) -> None:
+    """As many as there are entries, or as many as there are with what is put between them."""
+    bodies = {"one": first, "two": b"x", "three": b'",2', "four": b"4"}
+    assert json.loads(b"[" + b",".join(bodies.values()) + b"]")
 
     entries, broken = unpack_many({name: pack(0, NOW, 30)[:HEADER_BYTES] + body for name, body in bodies.items()})
 
