@@ -38,10 +38,10 @@ def refused(breaker: Breaker) -> bool:
 @pytest.fixture
 def lines(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> list[logging.LogRecord]:
+) -> pytest.LogCaptureFixture:
     """By a logger of this test alone: of one that all tests use, some may be left out because there were many."""
     monkeypatch.setattr("resilience.breaker.logger", logging.getLogger(f"breaker.{request.node.name}"))
-    return caplog.records
+    return caplog
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def half_known(breaker: Breaker) -> Breaker:
     return breaker
 
 
-def test_failures_of_many_at_once_open_it_once_and_each_hears_its_own(lines: list[logging.LogRecord]) -> None:
+def test_failures_of_many_at_once_open_it_once_and_each_hears_its_own(lines: pytest.LogCaptureFixture) -> None:
     breaker, inside = Breaker("memcached", rest_seconds=LONG_REST_SECONDS), threading.Barrier(16)
 
     def call(caller: int) -> str:
@@ -162,16 +162,16 @@ def test_failures_of_many_at_once_open_it_once_and_each_hears_its_own(lines: lis
 
     assert at_once(range(16), call) == [f"answer to {caller}" for caller in range(16)]
     assert not breaker.is_closed
-    assert len(lines) == 1
+    assert len(lines.records) == 1
 
 
-def test_it_says_one_line_when_it_opens_and_one_when_it_closes(lines: list[logging.LogRecord]) -> None:
+def test_it_says_one_line_when_it_opens_and_one_when_it_closes(lines: pytest.LogCaptureFixture) -> None:
     breaker = opened(NO_REST_SECONDS)
     fail(breaker, 3)  # trials, which are not worth a line
     assert not refused(breaker)
     assert not refused(breaker)
 
-    assert [(record.levelno, record.getMessage()) for record in lines] == [
+    assert [(record.levelno, record.getMessage()) for record in lines.records] == [
         (logging.ERROR, "memcached fails and is left alone: no answer"),
         (logging.WARNING, "memcached works again"),
     ]
