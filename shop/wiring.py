@@ -1,14 +1,16 @@
 """The place where the parts meet: what inventory needs from the outside is handed to it here."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from django.core.cache import caches
 from django.db import connections
+from django.utils import translation
 from prometheus_client import REGISTRY
 
 from inventory import doorbell
+from resilience import parallel
 from resilience.cache import stack
 from resilience.metrics import CacheReads
 from shop import celery, publishing
@@ -26,6 +28,21 @@ def connect() -> None:
     publishing.connect()
     REGISTRY.register(CacheReads(_cache_reads))
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
+    parallel.install(_as_here)
+
+
+def _as_here() -> AbstractContextManager[None]:
+    return _speaking(translation.get_language())
+
+
+@contextmanager
+def _speaking(language: str | None) -> Iterator[None]:
+    """The language of whoever asked, which Django keeps for each thread, and no connection that is kept afterwards."""
+    with translation.override(language):
+        try:
+            yield
+        finally:
+            connections.close_all()
 
 
 def _invalidate_later(keys: Sequence[str]) -> None:
