@@ -93,6 +93,19 @@ def test_the_sale_goes_on_without_postgresql(
     assert said["waiting"] == 1
 
 
+def test_what_hangs_hides_nothing_else(
+    client: Client, offer: Offer, frozen: Callable[[str], AbstractContextManager[None]]
+) -> None:
+    """Two parts never answer: they are down by the probe's own deadline, and the others are what they are."""
+    connection.close()
+    with frozen("postgresql"), frozen("redis-cache"):
+        status, said = readyz(client)
+
+    assert (status, said["database"], said["cache"]) == (200, "down", "down")
+    assert (said["stock"], said["waiting"]) == ("up", 0)
+    assert said["memcached"] in ("up", "off")
+
+
 def test_recording_that_is_behind_is_said(client: Client, offer: Offer, stock_redis: redis.Redis) -> None:
     """An event that waits for a minute: ready all the same, and its age is told."""
     at_ms = stock_redis.time()[0] * 1000 - A_MINUTE_MS
