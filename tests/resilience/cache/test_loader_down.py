@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import pytest
 import redis
 from django.conf import settings
 
@@ -94,9 +93,7 @@ def test_a_database_that_comes_back_in_time_is_read_after_the_rest(
         assert all(each[-1] == "new" and "error" not in each for each in answers)
 
 
-def test_a_failed_refresh_is_told_in_the_log_and_counted(
-    location: str, patient_options: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_refresh_is_counted_and_no_reader_hears_of_it(location: str, patient_options: dict[str, Any]) -> None:
     cache = TieredCache(location, {"OPTIONS": patient_options | TIMES})
     cache.get_or_set("key", lambda: "old", 0.01, stale_seconds=60)
 
@@ -104,7 +101,6 @@ def test_a_failed_refresh_is_told_in_the_log_and_counted(
         raise DatabaseDown
 
     eventually(lambda: cache.get_or_set("key", fail, 0.01, stale_seconds=60) == "old" and cache.tally()["errors"])
-    assert any("keep their old values" in record.getMessage() for record in caplog.records)
 
 
 def test_memory_serves_old_values_when_every_tier_is_gone_too(
