@@ -28,7 +28,8 @@ EFFECTS_AT_ONCE = 200
 
 _adjust = Script("adjust.lua")
 
-logger = logging.getLogger(__name__)
+#: For what moves units and must not be left out of any log.
+audit_logger = logging.getLogger("audit.inventory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def repair(offer_id: int, place_orders: PlaceOrders, *, wait: Callable[[float], 
     adjusted = _correct(offer_id, wait)
     done = f"{recorded} events recorded, {settled} lost effects applied, counters {adjusted}"
     if settled or adjusted != "right":
-        logger.error("offer %s was repaired: %s; it had %s", offer_id, done, found)
+        audit_logger.error("offer %s was repaired: %s; it had %s", offer_id, done, found)
     return done
 
 

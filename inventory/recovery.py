@@ -37,6 +37,8 @@ FIELDS_AT_ONCE = 5_000
 CLAIMS_AT_ONCE = 500
 
 logger = logging.getLogger(__name__)
+#: For what moves units and must not be left out of any log.
+audit_logger = logging.getLogger("audit.inventory")
 
 
 def watch(place_orders: PlaceOrders) -> list[int]:
@@ -145,7 +147,7 @@ def finish(offer_id: int, place_orders: PlaceOrders) -> str:
         _fill(stock)
         failpoint.hit("recovery.filled")
     line = f"{stock} (epoch {stock.epoch}; {survived} events survived, {claims} receipts were shown)"
-    logger.error("recovered %s", line)
+    audit_logger.error("recovered %s", line)
     return line
 
 

@@ -39,6 +39,8 @@ Follow = Callable[[Reservation.State, list[str]], None]
 Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
+#: For what moves units and must not be left out of any log.
+audit_logger = logging.getLogger("audit.inventory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def watch(place_orders: PlaceOrders, follow: Follow) -> None:
     for offer_id in on_shelf.values_list("pk", flat=True):
         if outbox.has_lost_commits(offer_id):
             try:
-                logger.error("PostgreSQL has lost commits: %s", reread(offer_id, place_orders, follow))
+                audit_logger.error("PostgreSQL has lost commits: %s", reread(offer_id, place_orders, follow))
             except IntegrityError:
                 logger.exception("offer %s: PostgreSQL refuses what it has forgotten; a person has to look", offer_id)
 

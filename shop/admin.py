@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from inventory.admin import ReadOnly, Record, link
 from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import opening, orders, preheating, tasks
+from shop import audit, opening, orders, preheating, tasks
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
 from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
@@ -287,6 +287,7 @@ class SaleAdmin(admin.ModelAdmin):
                 self.message_user(request, text % told, messages.ERROR)
             else:
                 self.log_change(request, sale, verb.__name__)
+                audit.by_staff(request.user, verb.__name__, sale.slug)
                 text = _("%(sale)s is %(state)s (%(offers)s).")
                 told = {"sale": sale, "state": sale.get_state_display(), "offers": ", ".join(lines)}
                 self.message_user(request, text % told, messages.SUCCESS)
@@ -370,6 +371,7 @@ class OrderAdmin(Record):
         cancelled = [order for order in chosen if orders.cancel(order)]
         for order in cancelled:
             self.log_change(request, order, "cancel")
+            audit.by_staff(request.user, "cancel", order.number)
         self._say(request, len(cancelled), len(chosen) - len(cancelled))
 
     def _say(self, request: HttpRequest, cancelled: int, others: int) -> None:

@@ -11,7 +11,7 @@ from inventory import dead_letters
 from inventory.admin import DeadEntryAdmin
 from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import orders
+from shop import audit, orders
 
 #: Events that one action takes: each is a transaction of its own, and the browser waits for all of them.
 EVENTS_MAXIMUM = 100
@@ -40,4 +40,5 @@ class DeadEventAdmin(DeadEntryAdmin):
             else:
                 entry.refresh_from_db()
                 self.log_change(request, entry, entry.resolution)
+                audit.by_staff(request.user, entry.resolution, entry.stream_id)
                 self.message_user(request, f"{entry.stream_id}: {entry.resolution}", messages.SUCCESS)

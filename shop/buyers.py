@@ -18,6 +18,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
 from resilience.clock import now_ms
+from resilience.log_lines import label
 from shop.seals import Forged, Seal
 
 COOKIE = "buyer"
@@ -62,9 +63,12 @@ def read(cookie: str) -> Buyer | None:
 
 
 def of(request: HttpRequest) -> Buyer | None:
-    """The buyer who sends this request."""
+    """The buyer who sends this request, whose number its log lines carry from now on."""
     cookie = request.COOKIES.get(COOKIE)
-    return read(cookie) if cookie else None
+    buyer = read(cookie) if cookie else None
+    if buyer:
+        label(buyer=buyer.id)
+    return buyer
 
 
 def remember(response: HttpResponse, buyer_id: int, device: bytes | None = None) -> None:

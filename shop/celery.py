@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun, worker_ready
+from celery.signals import setup_logging, task_prerun, worker_process_shutdown, worker_ready
 from django.db import close_old_connections
+
+from resilience import log_lines, quiet_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
@@ -46,6 +48,23 @@ app.conf.beat_schedule = {
         "options": {"expires": 10, "queue": "default"},
     },
 }
+
+
+@setup_logging.connect
+def leave_logging_alone(**_: Any) -> None:
+    """Somebody listens, so Celery puts no handlers and no levels of its own over those of the settings."""
+
+
+@worker_process_shutdown.connect
+def write_the_last_lines(**_: Any) -> None:
+    """A process of the pool ends without Python's ceremony, which would do this."""
+    quiet_logging.finish()
+
+
+@task_prerun.connect
+def name_the_task(task_id: str, **_: Any) -> None:
+    """Each line of a task says which one it was; the next task says its own."""
+    log_lines.relabel(task=task_id)
 
 
 @task_prerun.connect

@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import translation
 
 from resilience.clock import now_ms
+from resilience.log_lines import label, relabel
 from shop import answers
 
 Next = Callable[[HttpRequest], HttpResponse]
@@ -31,11 +33,17 @@ class RequestFrame:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         offered = request.headers.get("X-Request-Id", "")
         request.id = offered if _REQUEST_ID.match(offered) else uuid.uuid4().hex  # type: ignore[attr-defined]
+        relabel(request=request.id)  # type: ignore[attr-defined]  # Django logs an answer when all this has ended
         response = self.get_response(request)
         response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
         response["X-Server-Now-Ms"] = str(now_ms())
         response.setdefault("Content-Security-Policy", self.policy)
         return response
+
+    def process_view(self, request: HttpRequest, view: object, args: object, kwargs: dict[str, Any]) -> None:
+        """Its log lines name the sale, once the address has been understood."""
+        if slug := kwargs.get("slug"):
+            label(sale=slug)
 
 
 class ForeignPostRefusal:

@@ -124,7 +124,6 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -249,12 +248,54 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = PROFILE == "test"
 
-LOGGING = {
+# --- Logs ------------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="WARNING")
+LOG_FORMAT = env.choice("LOG_FORMAT", ("json", "text"), default="json" if PRODUCTION else "text")
+#: What happens on behalf of these is told in full, down to DEBUG: `buyer:17,sale:summer,request:4f1c...`.
+LOG_IN_DETAIL = env.words("LOG_IN_DETAIL")
+#: Lines of one kind (logger, level, template) at once and then a second: together at most twenty a second.
+LOG_KEY_BURST = env.whole("LOG_KEY_BURST", 10, least=1, most=10)
+LOG_KEY_LINES_A_SECOND = env.whole("LOG_KEY_LINES_A_SECOND", 1, least=1, most=10)
+#: Lines a second of a process, of all kinds together.
+LOG_LINES_A_SECOND = env.whole("LOG_LINES_A_SECOND", 200, least=1, most=100_000)
+#: Lines that may wait to be written; what comes beyond is dropped and counted.
+LOG_QUEUE_LINES = env.whole("LOG_QUEUE_LINES", 10_000, least=1, most=1_000_000)
+
+LOGGING_CONFIG = "resilience.quiet_logging.configure"
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING")},
-    # A line for each attempt to connect while PostgreSQL is away; whoever asked in vain says so too.
-    "loggers": {"psycopg.pool": {"level": "ERROR"}},
+    "formatters": {
+        "line": {
+            "()": f"resilience.log_lines.{'JsonLines' if LOG_FORMAT == 'json' else 'TextLines'}",
+            "secret_names": [
+                *("password", "secret", "token", "api_key", "apikey", "signature", "cookie", "authorization"),
+                *("sessionid", "ticket", "receipt"),
+            ],
+            "secrets": [*_secret_keys, *BUYER_KEYS, *TICKET_KEYS, *RECEIPT_KEYS, PROVIDER_SECRET],
+        }
+    },
+    "handlers": {
+        "queue": {
+            "()": "resilience.log_writer.QueuedHandler",
+            "formatter": "line",
+            "queue_maximum": LOG_QUEUE_LINES,
+        },
+        "at_once": {"class": "logging.StreamHandler", "formatter": "line"},
+    },
+    "root": {"handlers": ["queue"], "level": LOG_LEVEL},
+    "loggers": {
+        # What must not be lost waits for whoever reads the log, rather than in a queue that may be full.
+        "audit": {"handlers": ["at_once"], "level": "INFO", "propagate": False},
+        # A line for each attempt to connect while PostgreSQL is away; whoever asked in vain says so too.
+        "psycopg.pool": {"level": "ERROR"},
+    },
+    "quiet": {
+        "key_burst": LOG_KEY_BURST,
+        "key_lines_a_second": LOG_KEY_LINES_A_SECOND,
+        "lines_a_second": LOG_LINES_A_SECOND,
+        "spared": ["audit"],
+        "watched": LOG_IN_DETAIL,
+    },
 }

@@ -1,6 +1,7 @@
 """Sales and people for the tests, on real servers, and clean ones for every test."""
 
 import itertools
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from django.test import Client
 from django.utils import timezone
 
 from inventory.stock import Shelf
+from resilience import quiet_logging
 from resilience.clock import now_ms
+from resilience.log_writer import QueuedHandler
 from shop import buyers, opening
 from shop.local.servers import Running
 from shop.models import Offer, Product, Sale
@@ -40,6 +43,16 @@ def stock_redis() -> redis.Redis:
 def static_folder() -> None:
     """WhiteNoise warns of a missing one with every client that a test makes."""
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_line() -> None:
+    """Tests that look for a line find it, however many of its kind others have caused; pytest shows those of a failure,
+    so that no thread of ours writes them past it."""
+    quiet_logging.install(None)
+    for handler in list(logging.root.handlers):
+        if isinstance(handler, QueuedHandler):
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import outbox, recovery
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import orders, publishing
+from shop import audit, orders, publishing
 from shop.management.refusals import refuse, sale_named
 from shop.models import Sale
 
@@ -23,7 +23,9 @@ class Command(BaseCommand):
             raise refuse(f"{slug} is a draft: it was never in Redis")
         try:
             for offer in sale.offers.all():
-                self.stdout.write(recovery.rebuild(offer.pk, orders.place))
+                line = recovery.rebuild(offer.pk, orders.place)
+                audit.by_command("rebuild", offer, line)
+                self.stdout.write(line)
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
         except outbox.LostCommits as lost:

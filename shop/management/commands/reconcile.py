@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import reconciliation
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import orders
+from shop import audit, orders
 from shop.management.refusals import refuse, sale_named
 
 
@@ -25,7 +25,9 @@ class Command(BaseCommand):
         try:
             for offer in sale.offers.all():
                 if options["apply"]:
-                    self.stdout.write(f"{offer}: {reconciliation.repair(offer.pk, orders.place)}")
+                    done = reconciliation.repair(offer.pk, orders.place)
+                    audit.by_command("reconcile", offer, done)
+                    self.stdout.write(f"{offer}: {done}")
                 self.stdout.write(f"{offer}: {reconciliation.audit(offer.pk)}")
         except reconciliation.UnderWay as reason:
             raise refuse(f"{reason}: try again in a moment") from reason

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import rereading
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import orders
+from shop import audit, orders
 from shop.management.refusals import refuse, sale_named
 
 
@@ -20,6 +20,8 @@ class Command(BaseCommand):
         sale = sale_named(slug)
         try:
             for offer in sale.offers.all():
-                self.stdout.write(str(rereading.reread(offer.pk, orders.place, orders.follow)))
+                line = str(rereading.reread(offer.pk, orders.place, orders.follow))
+                audit.by_command("reread", offer, line)
+                self.stdout.write(line)
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
