@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 from resilience.log_lines import JsonLines, TextLines, label, labelled
 from resilience.log_writer import QueuedHandler
 from resilience.quiet_logging import TRACEBACK_SECONDS, Gate, QuietLogger
-from tests.crowd import at_once, eventually
+from tests.crowd import PATIENCE_SECONDS, at_once, eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: Lines a second of a kind that a storm may come to.
@@ -347,6 +348,7 @@ def read_lines(descriptor: int, until: Callable[[list[str]], bool]) -> list[str]
     """Read on until that is true of the lines."""
     text = b""
     while not until(lines := text.decode().splitlines()):
+        assert select.select([descriptor], [], [], PATIENCE_SECONDS)[0], f"nothing more comes after {lines[-3:]}"
         text += os.read(descriptor, 65_536)
     return lines
 
@@ -413,7 +415,12 @@ quiet_logging.configure({
 def said_by(program: str, status: int = 0) -> list[dict[str, Any]]:
     """The lines of a process that sets its logging up and runs this."""
     ended = subprocess.run(
-        [sys.executable, "-c", SETUP + program], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SETUP + program],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert ended.returncode == status, ended.stderr
     return [json.loads(line) for line in ended.stderr.splitlines()]
@@ -459,6 +466,8 @@ def storm():
 threads = [threading.Thread(target=storm) for _ in range(3)]
 for each in threads:
     each.start()
+for _ in range(1_000):
+    early.error("away")
 for _ in range(5):
     if not os.fork():
         for _ in range(1_000):
@@ -475,4 +484,4 @@ for _ in range(5):
         process: counted([line for line in lines if line["process"] == process])
         for process in {line["process"] for line in lines}
     }
-    assert sorted(by_process.values()) == [1_000] * 5 + [60_000]
+    assert sorted(by_process.values()) == [1_000] * 5 + [61_000]

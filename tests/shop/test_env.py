@@ -170,6 +170,8 @@ def manage(state: Path, variables: dict[str, str]) -> "subprocess.CompletedProce
         ({"DATABASE_URL": "postgresql://[::1/x"}, "DATABASE_URL: "),
         ({"PROFILE": "staging"}, "PROFILE: must be one of local, test, production, not 'staging'"),
         ({"HTTPS": "yes"}, "HTTPS: must be on or off, not 'yes'"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'LOUD'"),
+        ({"LOG_KEY_BURST": "11"}, "LOG_KEY_BURST: must be a whole number from 1 to 10, not '11'"),
         ({"RATE_LIMIT_EXEMPT": "localhost"}, "RATE_LIMIT_EXEMPT: must be networks like"),
         ({"RATE_LIMIT_BUYER": "0/1"}, "RATE_LIMIT_BUYER: must be so many a minute and so many at once, like 120/20"),
         ({"TRUSTED_PROXIES": "all"}, "TRUSTED_PROXIES: must be a whole number from 0 to 10"),
