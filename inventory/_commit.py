@@ -18,6 +18,7 @@ from inventory._scripts import Call, Script
 from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome, Wish
 from resilience import failpoint
 from resilience.batching import AnswerLate, Batcher, NotSent
+from resilience.empty import nothing_for_nothing
 
 #: Wishes one script call takes; more would keep Redis from everybody else for over a millisecond.
 SCRIPT_WISHES = 128
@@ -36,6 +37,7 @@ Request = tuple[int, Sequence[Wish]]
 _reserve = Script("reserve.lua")
 
 
+@nothing_for_nothing(of="wishes", returns=list)
 def commit(offer_id: int, wishes: Sequence[Wish]) -> list[Answer]:
     """An Answer for each of up to SCRIPT_WISHES wishes, in order, within HEARD_SECONDS or little more.
 

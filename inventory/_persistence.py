@@ -11,6 +11,7 @@ from django.db import connection
 
 from inventory.models import Reservation
 from inventory.outcomes import Recorded
+from resilience.empty import nothing_for_nothing
 
 #: A place in the stream of an offer: ms and sequence of an event's id.
 Position = tuple[int, int]
@@ -99,6 +100,7 @@ _END = """
 """
 
 
+@nothing_for_nothing(of="events", returns=list)
 def insert_reservations(offer_id: int, events: Sequence[HeldEvent], state: Reservation.State) -> list[Recorded]:
     """Insert what is not there yet, in the order of ids; answers the rows really inserted, so that nobody reads them
     again."""
@@ -120,18 +122,18 @@ def _array(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
+@nothing_for_nothing(of="moved")
 def add_to_buyers(offer_id: int, moved: Sequence[Recorded]) -> None:
     """Raises IntegrityError when somebody would have more than the limit."""
-    if moved:
-        with connection.cursor() as cursor:
-            cursor.execute(_ADD_TO_BUYERS, [offer_id, offer_id, *_buyers_and_units(moved)])
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_TO_BUYERS, [offer_id, offer_id, *_buyers_and_units(moved)])
 
 
+@nothing_for_nothing(of="moved")
 def take_from_buyers(offer_id: int, moved: Sequence[Moved]) -> None:
     """Never below none: a row that is wrong is for `verify` to find, and must not keep holds from ending."""
-    if moved:
-        with connection.cursor() as cursor:
-            cursor.execute(_TAKE_FROM_BUYERS, [*_buyers_and_units(moved), offer_id])
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_FROM_BUYERS, [*_buyers_and_units(moved), offer_id])
 
 
 def _buyers_and_units(moved: Sequence[Moved | Recorded]) -> tuple[str, str]:
@@ -149,10 +151,9 @@ def add_to_stock(offer_id: int, units: int, up_to: Position, epoch: int, *, any_
         return bool(cursor.rowcount == 1)
 
 
+@nothing_for_nothing(returns=list)
 def end_held(reservation_ids: Sequence[str], state: Reservation.State) -> list[Moved]:
     """The arbiter: held -> state for those that are still held; answers these, by id."""
-    if not reservation_ids:
-        return []
     with connection.cursor() as cursor:
         cursor.execute(_END, [state, list(reservation_ids)])
         return sorted((Moved(*row) for row in cursor.fetchall()), key=lambda moved: moved.reservation_id)

@@ -20,6 +20,7 @@ from redis.exceptions import (
 
 from inventory._connection import Connection, pooled, stock_redis
 from inventory.outcomes import AnswerLost, InventoryFull, InventoryUnavailable
+from resilience.empty import nothing_for_nothing
 
 #: Answers of a server that did nothing, because its memory is full.
 FULL = OutOfMemoryError
@@ -60,6 +61,7 @@ class Script:
             raise reply
         return reply
 
+    @nothing_for_nothing(returns=list)
     def run_each(self, calls: Sequence[Call], connecting: AbstractContextManager[Connection]) -> list[Any]:
         """Run it once for each call, all in one round trip: a reply for each, in order, and no trip for no calls.
 
@@ -70,8 +72,6 @@ class Script:
         for keys, _ in calls:
             if len(keys) != self.key_count:
                 raise ValueError(f"{self.path.name} takes {self.key_count} keys, not {len(keys)}")
-        if not calls:
-            return []
 
         with connecting as connection:
             replies = self._run(connection, calls)

@@ -10,6 +10,7 @@ from inventory import _keys
 from inventory._scripts import Script
 from inventory.models import Effect
 from resilience import failpoint
+from resilience.empty import nothing_for_nothing
 
 #: Effects sent in one script call: about a millisecond of Redis.
 BATCH_EFFECTS = 200
@@ -56,9 +57,8 @@ def is_told(reservation_id: str) -> bool:
     return not Effect.objects.filter(reservation_id=reservation_id, applied_at=None).exists()
 
 
+@nothing_for_nothing(of="endings", returns=list)
 def settle(offer_id: int, endings: list[tuple[str, str, int]]) -> list[str]:
     """End holds in Redis: (reservation id, ending, epoch) each. Answers SETTLED, UNKNOWN or STALE for each."""
-    if not endings:
-        return []
     keys = [_keys.units(offer_id), _keys.reservations(offer_id), _keys.buyers(offer_id)]
     return list(_settle(keys, [value for ending in endings for value in ending]))

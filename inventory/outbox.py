@@ -32,6 +32,7 @@ from inventory.models import DeadEntry, Effect, Reservation, Stock
 from inventory.outcomes import AnswerLost, InventoryUnavailable, Recorded
 from inventory.reservations import tell_redis
 from resilience import failpoint
+from resilience.empty import nothing_for_nothing
 
 #: Events a worker claims at once: 500 keeps one INSERT near 6 ms and leaves little to redo after a crash.
 BATCH_EVENTS = 500
@@ -87,10 +88,9 @@ def drain_all(place_orders: PlaceOrders) -> int:
     return recorded
 
 
+@nothing_for_nothing(returns=dict)
 def waiting_events(offer_ids: Sequence[int]) -> dict[int, int]:
-    """How many events of each offer PostgreSQL has yet to hear of. Empty input makes no round trip."""
-    if not offer_ids:
-        return {}
+    """How many events of each offer PostgreSQL has yet to hear of."""
     pipeline = stock_redis().pipeline(transaction=False)
     for offer_id in offer_ids:
         pipeline.hget(_keys.units(offer_id), "waiting")
@@ -232,6 +232,7 @@ def _bury(offer_id: int, stream_id: str, payload: dict[str, str], error: Excepti
     pass_by(offer_id, position_of(stream_id))
 
 
+@nothing_for_nothing(of="events", returns=dict)
 def commit(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool) -> Statuses:
     """One transaction for all; when an event breaks it, two halves, until only the offenders are left. Answers the
     statuses of what is new."""
@@ -269,6 +270,7 @@ def payload_of(event: HeldEvent) -> dict[str, str]:
     }
 
 
+@nothing_for_nothing(of="events", returns=dict)
 def record(
     offer_id: int, events: Sequence[HeldEvent], place_orders: PlaceOrders, *, any_epoch: bool = False
 ) -> Statuses:
@@ -277,8 +279,6 @@ def record(
 
     Raises IntegrityError when PostgreSQL refuses an event, OtherEpoch when the offer has been rebuilt since.
     """
-    if not events:
-        return {}
     with transaction.atomic():
         inserted = insert_reservations(offer_id, events, Reservation.State.HELD)
         statuses = _statuses(inserted, place_orders)
@@ -289,10 +289,9 @@ def record(
     return statuses
 
 
+@nothing_for_nothing(returns=dict)
 def _statuses(held: Sequence[Recorded], place_orders: PlaceOrders) -> Statuses:
     """What the polls shall read of held reservations, whose orders are made where they are missing."""
-    if not held:
-        return {}
     numbers = place_orders(held)
     return {row.pk: (numbers[row.pk], int(row.expires_at.timestamp() * 1000)) for row in held}
 
@@ -314,24 +313,22 @@ def refuse(offer_id: int, event: HeldEvent) -> None:
             tell_redis(offer_id, [event.reservation_id], Effect.Kind.REFUSE)
 
 
+@nothing_for_nothing(returns=dict)
 def _recorded_before(reservation_ids: list[str], place_orders: PlaceOrders) -> Statuses:
     """From what PostgreSQL really holds: an earlier try may have committed a part of this batch and told nobody."""
-    if not reservation_ids:
-        return {}
     held = Reservation.objects.filter(pk__in=reservation_ids, state=Reservation.State.HELD)
     return _statuses([Recorded._make(row) for row in held.values_list(*Recorded._fields)], place_orders)
 
 
+@nothing_for_nothing(of="statuses")
 def _write_statuses(offer_id: int, statuses: Statuses) -> None:
     """Tell the polls what is committed."""
-    if statuses:
-        _record([_keys.reservations(offer_id)], [word for pk, status in statuses.items() for word in (pk, *status)])
+    _record([_keys.reservations(offer_id)], [word for pk, status in statuses.items() for word in (pk, *status)])
 
 
+@nothing_for_nothing(of="events")
 def _release_refused(offer_id: int, events: list[HeldEvent]) -> None:
     """Once refused, always refused: a ticket that is used again holds units in a Redis which never heard of that."""
-    if not events:
-        return
     refused = Reservation.objects.filter(pk__in=[e.reservation_id for e in events], state=Reservation.State.REFUSED)
     epochs = {event.reservation_id: event.epoch for event in events}
     settle(offer_id, [(pk, Effect.Kind.REFUSE, epochs[pk]) for pk in refused.values_list("pk", flat=True)])

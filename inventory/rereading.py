@@ -29,6 +29,7 @@ from inventory._persistence import HeldEvent, add_to_buyers, insert_reservations
 from inventory.models import Reservation, Stock, StockChange
 from inventory.outbox import BATCH_EVENTS, Entry, PlaceOrders
 from inventory.stock import ShelfLost
+from resilience.empty import nothing_for_nothing
 
 #: Redis's word for a reservation that has ended -> PostgreSQL's. Not for `refused`, which never was held there.
 _ENDED = {word: state for state, word in reservations.STATUS.items() if word in ("paid", "released", "expired")}
@@ -137,10 +138,9 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
+@nothing_for_nothing(of="ids", returns=dict)
 def _words(offer_id: int, ids: Sequence[str]) -> dict[str, str]:
     """Redis's word for each of these reservations that it knows."""
-    if not ids:
-        return {}
     records = stock_redis().hmget(_keys.reservations(offer_id), ids)
     return {pk: str(record).partition(":")[0] for pk, record in zip(ids, records, strict=True) if record}
 
@@ -196,7 +196,7 @@ def _write_down(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrder
         ended = [event for event in events if event.reservation_id in ids]
         written += _insert_ended(offer_id, state, ended, place_orders, follow)
     refused = [event for event in events if words.get(event.reservation_id) == "refused"]
-    written += len(insert_reservations(offer_id, refused, Reservation.State.REFUSED)) if refused else 0
+    written += len(insert_reservations(offer_id, refused, Reservation.State.REFUSED))
     others = [event for event in events if words.get(event.reservation_id) in (None, "held", "placed")]
     return written + outbox.write_down(offer_id, others, place_orders, any_epoch=True)
 

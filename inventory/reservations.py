@@ -19,6 +19,7 @@ from inventory._persistence import Moved, end_held, take_from_buyers
 from inventory.models import Effect, Reservation, Stock
 from inventory.outcomes import Answer, Standing, Wish
 from resilience import failpoint
+from resilience.empty import nothing_for_nothing
 
 #: Holds that one sweep ends in one transaction: short locks, and little to redo after a crash.
 SWEEP_HOLDS = 500
@@ -73,13 +74,12 @@ def _standing(reservation_id: str, record: str) -> Standing:
     )
 
 
+@nothing_for_nothing(returns=dict)
 def of_buyer(offer_ids: list[int], buyer_id: int) -> dict[int, tuple[int, list[Standing]]]:
     """Offer id -> (units the buyer holds and owns, where each of these reservations stands), in two round trips.
 
     Offers of which the buyer has nothing are left out. Raises InventoryUnavailable when Redis cannot be asked.
     """
-    if not offer_ids:
-        return {}
     with asking_redis():
         had = _pipelined((_keys.buyers(offer_id), [str(buyer_id)]) for offer_id in offer_ids)
         units_and_ids = {
@@ -134,6 +134,7 @@ def expire_due(ended: Ended) -> int:
     return len(due)
 
 
+@nothing_for_nothing(returns=int)
 def end(reservation_ids: list[str], state: Reservation.State) -> int:
     """End holds in one transaction: rows, counters, effects. Answers how many were still held."""
     with transaction.atomic():
@@ -152,6 +153,7 @@ def _move_units(offer_id: int, ended: list[Moved], state: Reservation.State) -> 
     tell_redis(offer_id, [moved.reservation_id for moved in ended], Effect.Kind(STATUS[state]))
 
 
+@nothing_for_nothing(of="reservation_ids")
 def tell_redis(offer_id: int, reservation_ids: list[str], kind: Effect.Kind) -> None:
     """Write the effects of ended holds, in the caller's transaction, and ring when it commits."""
     epoch = Stock.objects.values_list("epoch", flat=True).get(pk=offer_id)

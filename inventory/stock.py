@@ -13,6 +13,7 @@ from inventory._scripts import Script
 from inventory.models import Stock, StockChange
 from inventory.outcomes import InventoryUnavailable
 from resilience import failpoint
+from resilience.empty import nothing_for_nothing
 
 #: Units of one change, and of one offer: PostgreSQL's integer holds the sum of two hundred such changes.
 UNITS_MAXIMUM = 10_000_000
@@ -212,13 +213,12 @@ def _still_open(stock: Stock) -> bool:
     )
 
 
+@nothing_for_nothing(returns=dict)
 def levels(offer_ids: list[int]) -> dict[int, Levels | None]:
     """The counters of several offers in one round trip; None for an offer that Redis does not know.
 
     Raises InventoryUnavailable when Redis cannot be asked.
     """
-    if not offer_ids:
-        return {}
     pipeline = stock_redis().pipeline(transaction=False)
     for offer_id in offer_ids:
         pipeline.hgetall(_keys.units(offer_id))

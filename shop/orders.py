@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from inventory import reservations
 from inventory.models import Reservation
 from inventory.outcomes import Recorded
+from resilience.empty import nothing_for_nothing
 from shop.models import Order, order_number_of
 
 _AWAITING = Order.State.AWAITING_PAYMENT
@@ -34,6 +35,7 @@ _INSERT = """
 """
 
 
+@nothing_for_nothing(returns=dict)
 def place(held: Sequence[Recorded]) -> dict[str, str]:
     """Make the orders of reservations that have none yet; answers reservation id -> order number for all of them.
 
@@ -42,7 +44,7 @@ def place(held: Sequence[Recorded]) -> dict[str, str]:
     _give_late_ones(held)
     numbers = _insert(held)
     others = [reservation.pk for reservation in held if reservation.pk not in numbers]
-    return numbers | _numbers_of(others) if others else numbers
+    return numbers | _numbers_of(others)
 
 
 def _insert(held: Sequence[Recorded]) -> dict[str, str]:
@@ -53,6 +55,7 @@ def _insert(held: Sequence[Recorded]) -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
+@nothing_for_nothing(returns=dict)
 def _numbers_of(reservation_ids: list[str]) -> dict[str, str]:
     orders = Order.objects.filter(reservation__in=reservation_ids)
     return dict(orders.values_list("reservation_id", "number"))

@@ -11,6 +11,7 @@ from resilience.cache.leases import Leases
 from resilience.cache.memcached_tier import Found
 from resilience.cache.stack import Stack
 from resilience.clock import now_ms
+from resilience.empty import nothing_for_nothing
 
 #: Seconds that Redis keeps an entry that never goes stale: what is not read for so long is loaded again.
 LONGEST_LIFE_SECONDS = 30 * 86_400
@@ -31,6 +32,7 @@ class Loading:
         self._fresh_seconds = fresh_seconds
         self.stale_seconds = stale_seconds
 
+    @nothing_for_nothing(returns=dict)
     def load(
         self, names: list[str], leases: Leases, instead_of: Mapping[str, Found], *, rest_seconds: float = 0.0
     ) -> dict[str, Any]:

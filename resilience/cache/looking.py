@@ -7,6 +7,7 @@ from resilience.cache.away import TierAway
 from resilience.cache.envelope import Entry
 from resilience.cache.stack import Stack
 from resilience.clock import now_ms
+from resilience.empty import nothing_for_nothing
 
 
 def look(stack: Stack, names: Iterable[str]) -> dict[str, Entry]:
@@ -21,9 +22,8 @@ def look(stack: Stack, names: Iterable[str]) -> dict[str, Entry]:
     return found
 
 
+@nothing_for_nothing(of="names", returns=dict)
 def _read(stack: Stack, tier: str, names: list[str]) -> dict[str, bytes]:
-    if not names:
-        return {}
     if tier == "memcached":
         return {name: found.data for name, found in stack.in_memcached(names).items()}
     try:

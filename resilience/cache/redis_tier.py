@@ -16,6 +16,7 @@ from django_redis import get_redis_connection
 
 from resilience.breaker import Breaker, BreakerOpen
 from resilience.cache.away import TierAway
+from resilience.empty import nothing_for_nothing
 
 #: Keys that SCAN looks at before it lets others in.
 SCAN_COUNT = 1_000
@@ -98,10 +99,9 @@ class RedisTier:
         [written] = self._run("replace", [(self._both([name]), arguments)])
         return bool(written)
 
+    @nothing_for_nothing()
     def write(self, entries: Mapping[str, bytes], life_ms: int | None, message: str) -> None:
         """Write whatever is there, take leases back, and publish the message."""
-        if not entries:
-            return
         with self._asking():
             step = self._client.pipeline(transaction=True)
             for key, data in zip(self._entries(entries), entries.values(), strict=True):

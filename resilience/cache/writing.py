@@ -12,6 +12,7 @@ from resilience.cache.away import TierAway
 from resilience.cache.envelope import Entry, Unreadable
 from resilience.cache.stack import Stack, callables
 from resilience.clock import now_ms
+from resilience.empty import nothing_for_nothing
 
 #: How often an atomic change is tried again when others change the same key.
 ATTEMPTS = 100
@@ -71,11 +72,10 @@ def _bury(stack: Stack, names: Sequence[str]) -> None:
         callables.invalidate_later(list(names))
 
 
+@nothing_for_nothing(of="names", returns=bool)
 def invalidate(stack: Stack, names: Sequence[str]) -> bool:
     """Forget keys in all tiers and all processes; True when Redis had one of them. What a tier refused twice is tried
     again later."""
-    if not names:
-        return False
     message = stack.bus.message(names)
     _, buried = _twice(lambda: stack.memcached.bury(names))
     existed, forgotten = _twice(lambda: stack.redis.invalidate(names, message))
