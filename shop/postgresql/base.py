@@ -11,7 +11,7 @@ from psycopg import OperationalError
 from psycopg_pool import ConnectionPool
 
 #: For Django's database options.
-POOL = {
+POOL: dict[str, Any] = {
     "min_size": 2,
     "max_size": 8,
     "timeout": 0.5,  # seconds a request waits for a connection
@@ -25,11 +25,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Raises OperationalError when PostgreSQL is away, or every connection is lent."""
         lent = super().get_new_connection(conn_params)
-        if self.pool and _is_dead(lent):
-            # PostgreSQL was restarted, so those that lie in the pool are dead as well: all are made anew.
+        if not self.pool:
+            return lent
+        for _ in range(POOL["max_size"]):
+            if not _is_dead(lent):
+                break
+            # PostgreSQL was restarted, so those that lie in the pool are dead as well: all are made anew. One that was
+            # under way at that moment may be dead, too, and come only now.
             self.pool.drain()
             self.pool.putconn(lent)
-            return super().get_new_connection(conn_params)
+            lent = super().get_new_connection(conn_params)
         return lent
 
 

@@ -5,7 +5,6 @@ imported Django and knows this world's servers and no others; `tests.faults.cast
 """
 
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import secrets
 import shutil
@@ -30,6 +29,7 @@ from shop.local.state import State
 from shop.local.supervisor import Supervisor
 from tests.crowd import PATIENCE_SECONDS, eventually
 from tests.faults import cast
+from tests.fork_servers import ForkServer
 from tests.servers import PREFIX, TEST_VARIABLES, clean_environment
 
 #: Seconds of a pause before a dead server is started again, and of the memory of such deaths: none, because here
@@ -59,6 +59,7 @@ class World:
         self._open = ExitStack()
         self._stopping = threading.Event()
         self._context = multiprocessing.get_context("forkserver")
+        self._forks = ForkServer(["__main__", "tests.faults.cast"])
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
@@ -105,16 +106,15 @@ class World:
     @contextmanager
     def _forkserver(self) -> Iterator[None]:
         """The process that all others are forked from. It sees this world's variables and nobody else's."""
-        self._context.set_forkserver_preload(["__main__", "tests.faults.cast"])
         with mock.patch.dict(os.environ, self._variables(), clear=True):
-            multiprocessing.forkserver.ensure_running()
+            self._forks.run()
         try:
             yield
         finally:
             for process in multiprocessing.active_children():
                 if isinstance(process, Process):
                     end(process)  # it may hang, where nothing else reaches it
-            multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+            self._forks.stop()
 
     def _variables(self) -> Mapping[str, str]:
         return {
@@ -134,7 +134,7 @@ class World:
         process = self._context.Process(
             target=cast.play, args=(str(self.log), failpoint, part, *arguments), daemon=True
         )
-        process.start()
+        self._forks.start(process)
         return process
 
     def begin(self, work: Callable[..., Any], *arguments: Any) -> "Errand":

@@ -8,9 +8,10 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from tests.crowd import PATIENCE_SECONDS
+from tests.fork_servers import ForkServer
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["tests.resilience.cache.reader"])
+_context = multiprocessing.get_context("forkserver")
+_forks = ForkServer(["tests.resilience.cache.reader"])
 
 #: `work(cache, index, *arguments)` in one thread of one process. It answers something that can be pickled.
 Work = Callable[..., Any]
@@ -33,11 +34,11 @@ class ReaderProcess:
     def __init__(self, options: dict[str, Any], location: str) -> None:
         from tests.resilience.cache import reader
 
-        self._pipe, theirs = _forks.Pipe()
-        self.process: ForkServerProcess = _forks.Process(
+        self._pipe, theirs = _context.Pipe()
+        self.process: ForkServerProcess = _context.Process(
             target=reader.main, args=(theirs, options, location), daemon=True
         )
-        self.process.start()
+        _forks.start(self.process)
         theirs.close()
 
     def wait_until_ready(self) -> None:
