@@ -55,6 +55,14 @@ def every_line() -> None:
             logging.root.removeHandler(handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bus_ends_before_its_redis() -> Iterator[None]:
+    """Its listener would tell the end of the run as an outage."""
+    yield
+    cache: Any = caches["default"]
+    cache.stack.bus.end()
+
+
 @pytest.fixture(autouse=True)
 def clean_servers(stock_redis: redis.Redis) -> None:
     """No key of an earlier test, in Redis or in a cache."""

@@ -153,6 +153,7 @@ class Reading:
                 with self._stack.place_lent():
                     time.sleep(pause * uniform(0.5, 1.5))
                 pause = min(2 * pause, LAST_LOOK_SECONDS)
+                names = self._not_in_memcached(names)  # whoever loads may have lost Redis since
 
     def _ask_redis(self, names: list[str]) -> tuple[dict[str, Grant], dict[str, Entry]]:
         """What there is, and which keys are leased to us. Damaged entries that look fresh, which are leased to nobody,
