@@ -61,7 +61,7 @@ class Bus:
                 with closing(self._tier.subscription()) as channel:
                     self._follow(channel)
             except (redis.RedisError, OSError) as error:
-                if self.connected.is_set():
+                if self.connected.is_set() and not self._ended:
                     logger.warning("invalidations are not heard, memory ends by itself: %s", error)
                 self.connected.clear()
                 time.sleep(RECONNECT_SECONDS)

@@ -227,7 +227,7 @@ def test_celery_understands_a_task_policy(policy: str, error: type[Exception], m
     """Celery's own machinery, without a broker: it runs the task as often as the policy of that name says."""
     app, call = Celery("policies", set_as_current=False), Call(error=error)
 
-    @app.task(**TASK_POLICIES[policy].options(on=Hiccup))
+    @app.task(name=f"{policy}: {error.__name__}", **TASK_POLICIES[policy].options(on=Hiccup))
     def task() -> int:
         return call()
 
