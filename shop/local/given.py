@@ -47,7 +47,16 @@ def ask_broker(url: str) -> str:
         return "a broker"
 
 
-def ask_memcached(url: str) -> str:
+def ask_memcached(urls: str) -> str:
+    """One node, or several with commas between them: each has to answer."""
+    nodes = [url.strip() for url in urls.split(",") if url.strip()]
+    if not nodes:
+        raise ValueError("it names no server")
+    names = dict.fromkeys(_ask_node(url) for url in nodes)
+    return ", ".join(names) + (f" on {len(nodes)} nodes" if len(nodes) > 1 else "")
+
+
+def _ask_node(url: str) -> str:
     with _memcached_socket(url) as connection:
         connection.sendall(b"version\r\n")
         answer = connection.recv(ANSWER_BYTES).decode(errors="replace").split()

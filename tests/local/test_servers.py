@@ -1,6 +1,7 @@
 """The servers themselves: who runs them, who can reach them, what they keep, and those that others run."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import redis
 
 from shop.local.accounts import service_account, shared_temp
+from shop.local.given import ask_memcached
 from shop.local.refusal import Refusal
 from shop.local.servers import SERVERS, Running, start_all
 from shop.local.state import State
@@ -159,6 +161,8 @@ def test_a_told_server_is_used_and_not_started(state: State, servers: Running) -
         ("BROKER_URL", "redis+socket:///nowhere.sock?virtual_host=0"),
         ("BROKER_URL", "amqp://guest:hush@127.0.0.1:1//"),
         ("MEMCACHED_URL", "127.0.0.1:1"),
+        ("MEMCACHED_URL", "127.0.0.1:1,127.0.0.1:2"),
+        ("MEMCACHED_URL", " , "),
     ],
 )
 def test_a_told_server_that_answers_nothing_is_one_clear_line(state: State, variable: str, url: str) -> None:
@@ -169,6 +173,15 @@ def test_a_told_server_that_answers_nothing_is_one_clear_line(state: State, vari
     assert "hush" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not list(state.path.glob("redis-*"))
+
+
+def test_memcached_may_have_several_nodes(servers: Running) -> None:
+    """Each of them has to answer."""
+    node = servers.environment["MEMCACHED_URL"]
+
+    assert re.fullmatch(r"memcached \S+ on 2 nodes", ask_memcached(f"{node}, {node}"))
+    with pytest.raises(ConnectionRefusedError):
+        ask_memcached(f"{node},127.0.0.1:1")
 
 
 def test_memcached_can_be_turned_off(state: State, servers: Running) -> None:
