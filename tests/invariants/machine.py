@@ -187,10 +187,10 @@ class InventoryMachine(RuleBasedStateMachine):
 
     @rule(which=either, pick=numbers)
     def a_slow_worker_tells(self, which: int, pick: int) -> None:
-        """It read a row that was held, and tells the polls only now."""
+        """It read a row that was held, and tells the polls only now. A row that was refused was never held."""
         offer = self.offer(which)
         name = offer.pick(pick)
-        if name in offer.model.rows:
+        if name in offer.model.rows and offer.model.rows[name].state != "refused":
             outbox._record([_keys.reservations(offer.pk)], [name, "N", 0])
             offer.model.tell_late(name)
 
