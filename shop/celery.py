@@ -9,9 +9,11 @@ from celery.signals import setup_logging, task_prerun, worker_process_shutdown, 
 from django.db import close_old_connections
 
 from resilience import log_lines, quiet_logging
+from shop import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
+broker.install()
 app = Celery("shop")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["shop"])
