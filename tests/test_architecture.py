@@ -19,6 +19,7 @@ MAY_IMPORT = {
         "resilience",
         "django",
         "celery",
+        "kombu",
         "psycopg",
         "psycopg_pool",
         "prometheus_client",

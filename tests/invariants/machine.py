@@ -187,10 +187,13 @@ class InventoryMachine(RuleBasedStateMachine):
 
     @rule(which=either, pick=numbers)
     def a_slow_worker_tells(self, which: int, pick: int) -> None:
-        """It read a row that was held, and tells the polls only now. A row that was refused was never held."""
+        """It read a row that was held, and tells the polls only now. Not of one that was refused and nobody has heard
+        of it: that row was never held."""
         offer = self.offer(which)
         name = offer.pick(pick)
-        if name in offer.model.rows and offer.model.rows[name].state != "refused":
+        row, hold = offer.model.rows.get(name), offer.model.holds.get(name)
+        never_held = row is not None and row.state == "refused" and hold is not None and hold.state == "held"
+        if row is not None and not never_held:
             outbox._record([_keys.reservations(offer.pk)], [name, "N", 0])
             offer.model.tell_late(name)
 
