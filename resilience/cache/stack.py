@@ -1,7 +1,6 @@
 """The tiers of one cache in one process, and what they share. Django makes a cache object for each thread; this is what
 those of one alias have in common."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import uniform
 from typing import Any
-from weakref import WeakSet
 
 from resilience.cache.away import TierAway
 from resilience.cache.envelope import Entry
@@ -90,7 +88,6 @@ class Stack:
         self.bus = Bus(self.redis, self.forget, self.forget_all)
         self._generation = 0
         self._make_workers()
-        _stacks.add(self)
 
     def _make_workers(self) -> None:
         self._refreshing: set[str] = set()
@@ -219,14 +216,3 @@ class Stack:
         for part in (self.memory, self.flights, self.tallies, self.memcached, self.redis, self.bus):
             part.reset_after_fork()
         self._make_workers()
-
-
-_stacks: WeakSet[Stack] = WeakSet()
-
-
-def _reset_all_after_fork() -> None:
-    for stack in list(_stacks):
-        stack.reset_after_fork()
-
-
-os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -6,6 +6,7 @@
 For any number of readers in any number of processes a key is loaded once; how is told in `reading.py`. Values are what
 JSON holds, and shared by all readers of a process: do not change them."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -226,3 +227,11 @@ def _stack(location: str, prefix: str, options: dict[str, Any]) -> Stack:
         )
         return _stacks.setdefault(named, made)
     return _stacks[named]
+
+
+def _reset_all_after_fork() -> None:
+    for stack in list(_stacks.values()):
+        stack.reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_all_after_fork)
