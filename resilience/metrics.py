@@ -1,6 +1,6 @@
 """What happens, as numbers for Prometheus.
 
-Whoever counts binds the labels once (`REFUSALS.labels(...)` costs as much as counting does) and increments what it bound.
+Whoever counts binds the labels once (`REFUSALS.labels(...)` costs as much as counting does) and increments that.
 """
 
 from collections.abc import Callable, Iterable, Mapping
