@@ -31,21 +31,24 @@ class Seal:
     def __init__(self, kind: bytes, layout: str, keys: list[str]) -> None:
         self._kind = kind
         self._layout = struct.Struct(">" + layout)
-        self._keys = [key.encode() for key in keys]
+        self._key = keys[0].encode()
+        self._number = _key_number(self._key)
+        #: The first byte after the kind -> the keys that it may mean: as a rule one.
+        self._keys: dict[int, list[bytes]] = {}
+        for key in keys:
+            self._keys.setdefault(_key_number(key.encode())[0], []).append(key.encode())
         sealed_bytes = len(kind) + 1 + self._layout.size + MAC_BYTES
         #: Characters of every record of this kind: checked before anything else is done with one.
         self.length = -(-sealed_bytes * 4 // 3)
 
     def close(self, *fields: Any) -> str:
         """Seal the fields. Raises struct.error when they do not fit the layout."""
-        record = self._kind + b"\0" + self._layout.pack(*fields)
-        record = record[:1] + _key_number(self._keys[0]) + record[2:]
-        return _spell(record + _mac(self._keys[0], record))
+        record = self._kind + self._number + self._layout.pack(*fields)
+        return _spell(record + _mac(self._key, record))
 
     def open(self, sealed: str) -> tuple[Any, ...]:
         """The fields. Raises Forged for anything that `close` did not return with one of our keys."""
-        record = self._verified(sealed)
-        return self._layout.unpack(record[2:])
+        return self._layout.unpack_from(self._verified(sealed), 2)
 
     def _verified(self, sealed: str) -> bytes:
         if len(sealed) != self.length or not _ALPHABET.match(sealed):
@@ -58,8 +61,8 @@ class Seal:
         record, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
         if record[:1] != self._kind or _spell(raw) != sealed:
             raise Forged
-        for key in self._keys:
-            if record[1:2] == _key_number(key) and hmac.compare_digest(mac, _mac(key, record)):
+        for key in self._keys.get(record[1], ()):
+            if hmac.compare_digest(mac, _mac(key, record)):
                 return record
         raise Forged
 
