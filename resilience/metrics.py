@@ -3,11 +3,7 @@
 Whoever counts binds the labels once (`REFUSALS.labels(...)` costs as much as counting does) and increments that.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-
-from prometheus_client import Counter, Gauge, Histogram, Metric
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram
 
 #: Upper bounds in seconds: the promise is 300 ms, and what is over the last one is lost to whoever asked.
 ANSWER_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
@@ -48,28 +44,8 @@ RETRY_BUDGET = Gauge(
     multiprocess_mode="livemin",
 )
 RATE_LIMITED = Counter("rate_limited", "Asked to come back later, by limit and tier.", ["limit", "tier"])
-
-
-class CacheReads(Collector):
-    """`cache_reads_total{event="memory"}` and so on, for each of `tallies.EVENTS`; `total` answers the counts.
-
-    They are those of this process, and begin at nought with it, as Prometheus expects.
-    """
-
-    def __init__(self, total: Callable[[], Mapping[str, int]]) -> None:
-        self._total = total
-
-    def describe(self) -> Iterable[Metric]:
-        """The name alone: to be registered must not need a cache."""
-        yield _reads()
-
-    def collect(self) -> Iterable[Metric]:
-        reads = _reads()
-        for event, number in self._total().items():
-            reads.add_metric([event], number)
-        yield reads
-
-
-def _reads() -> CounterMetricFamily:
-    text = "Keys read from the cache, by the tier that answered, and what else happened to them."
-    return CounterMetricFamily("cache_reads", text, labels=["event"])
+CACHE_READS = Counter(
+    "cache_reads",
+    "Keys read from the cache, by the tier that answered, and what else happened to them: `cache.tallies.EVENTS`.",
+    ["event"],
+)

@@ -2,17 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
 
-from django.core.cache import caches
 from django.db import connections
 from django.utils import translation
-from prometheus_client import REGISTRY
 
 from inventory import doorbell
 from resilience import parallel
 from resilience.cache import stack
-from resilience.metrics import CacheReads
 from shop import celery, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
@@ -26,7 +22,6 @@ _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settl
 def connect() -> None:
     doorbell.install(_publish)
     publishing.connect()
-    REGISTRY.register(CacheReads(_cache_reads))
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
     parallel.install(_as_here)
 
@@ -49,12 +44,6 @@ def _invalidate_later(keys: Sequence[str]) -> None:
     """In some seconds, and again until the tiers take it; without a broker, the entries end by themselves."""
     with suppress(Exception):
         celery.app.send_task("shop.invalidate", [list(keys)], countdown=INVALIDATE_AGAIN_SECONDS, retry=False)
-
-
-def _cache_reads() -> dict[str, int]:
-    cache: Any = caches["default"]
-    counts: dict[str, int] = cache.tally()
-    return counts
 
 
 def _publish(name: str) -> None:

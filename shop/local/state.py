@@ -3,7 +3,7 @@
 env          addresses of the running servers, KEY=value       redis-stock/ ...  data, one folder a server
 secrets      generated keys, KEY=value, written once           pg-15/            PostgreSQL's, by major version
 up.json      the processes that run now                        log/              one file a process
-up.lock      held by the `up` that runs, with its pid
+up.lock      held by the `up` that runs, with its pid          metrics/          numbers of the processes that run now
 """
 
 import fcntl
@@ -42,6 +42,7 @@ class State:
         self.ledger = self.path / "up.json"
         self.environment = self.path / "env"
         self.secrets = self.path / "secrets"
+        self.metrics = self.path / "metrics"
         try:
             # Root hands the data folders below to another account, which has to be able to pass; it cannot look.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
@@ -68,6 +69,12 @@ class State:
         if can_reach(account, self.path):
             return self.path
         return own_folder(shared_temp() / f"{self.name}-data", None, mode=0o711)
+
+    def empty_metrics(self) -> Path:
+        """The folder of what processes count, without the files of those that ran before."""
+        shutil.rmtree(self.metrics, ignore_errors=True)
+        self.metrics.mkdir(mode=0o700)
+        return self.metrics
 
     def remove(self) -> None:
         """Forget everything, after the servers have stopped."""

@@ -65,7 +65,9 @@ def settle(state: State, made: Mapping[str, str], environ: Mapping[str, str]) ->
     secrets = {name: environ.get(name) or value for name, value in state.generated_secrets().items()}
     # libpq reads PG... variables, which would bend the addresses that are written out here.
     inherited = {name: value for name, value in environ.items() if not name.startswith("PG")}
-    return {**inherited, **secrets, **made, **_without_proxy(environ), "PYTHONUNBUFFERED": "1"}
+    # Not written down: what a second terminal counts is no part of the shop's numbers.
+    metrics = {"PROMETHEUS_MULTIPROC_DIR": str(state.empty_metrics())}
+    return {**inherited, **secrets, **made, **metrics, **_without_proxy(environ), "PYTHONUNBUFFERED": "1"}
 
 
 def _without_proxy(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,11 +7,11 @@ from django.conf import settings
 from django.core.cache import caches
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from inventory import lag, stock
 from inventory.outcomes import InventoryFull
-from resilience import deadline, parallel
+from resilience import deadline, parallel, scraping
 from shop.views.methods import takes
 
 #: Seconds a probe waits for all parts together; who probes has a patience of one second in most installations.
@@ -76,4 +76,4 @@ def _select_one() -> None:
 
 @takes("GET")
 def metrics(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(scraping.page(), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,48 @@
+"""How long answers take, by view, method and status: the outermost middleware."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import Histogram
+
+from resilience.metrics import ANSWERS
+
+#: Methods that are told apart; a client may invent others.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: Bound children that are kept: more than views, methods and statuses that meet.
+CHILDREN_MAXIMUM = 1_024
+#: Which of several groups of processes this one is of; an edge may send buyers to other ones than readers.
+LANE = os.environ.get("LANE", "all")
+
+logger = logging.getLogger(__name__)
+
+
+class AnswerTimes:
+    """Observes each answer, and takes none with it when it cannot."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        response = self.get_response(request)
+        try:
+            _times(_view(request), request.method or "", response.status_code).observe(time.perf_counter() - started)
+        except Exception:
+            logger.exception("an answer was not counted")
+        return response
+
+
+def _view(request: HttpRequest) -> str:
+    """Its name in `urls.py`; none for an address that is not there."""
+    match = request.resolver_match
+    return match.view_name if match else "none"
+
+
+@lru_cache(CHILDREN_MAXIMUM)
+def _times(view: str, method: str, status: int) -> Histogram:
+    return ANSWERS.labels(LANE, view, method if method in METHODS else "other", str(status))

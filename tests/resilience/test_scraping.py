@@ -1,0 +1,84 @@
+"""The numbers of several processes, added up by whichever is asked."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from resilience import scraping
+from tests.crowd import eventually
+
+#: Counts one refusal, says that it is at a level, and stays until its input ends.
+COUNTING = """
+import sys
+from resilience.metrics import LEVEL, REFUSALS
+REFUSALS.labels("all", "busy", "1").inc()
+LEVEL.set(int(sys.argv[1]))
+print("counted", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(scraping.FOLDER, str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def counting(level: int) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that has counted; killed without ceremony at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", COUNTING, str(level)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "counted\n"
+        yield process
+        process.kill()
+
+
+def number(name: str) -> float | None:
+    """What the page says of a metric with these labels; None when it says nothing."""
+    for line in scraping.page().decode().splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.rpartition(" ")[2])
+    return None
+
+
+REFUSED = 'http_refusals_total{importance="1",lane="all",reason="busy"}'
+
+
+def test_counts_of_all_processes_add_up(folder: Path) -> None:
+    """Also those of processes that have ended: a counter never goes back."""
+    with counting(0), counting(0):
+        assert number(REFUSED) == 2
+
+    assert number(REFUSED) == 2
+
+
+def test_the_state_of_the_dead_is_forgotten(folder: Path) -> None:
+    """The level is that of the process that gives up most, among those that run."""
+    with counting(1):
+        with counting(3) as worst:
+            assert number("service_level") == 3
+
+        assert worst.returncode is not None
+        assert number("service_level") == 1
+
+    assert eventually(lambda: number("service_level") is None)
+
+
+def test_a_process_alone_tells_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder."""
+    monkeypatch.delenv(scraping.FOLDER, raising=False)
+
+    assert number("service_level") is not None
