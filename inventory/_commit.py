@@ -19,6 +19,7 @@ from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome
 from resilience import failpoint
 from resilience.batching import AnswerLate, Batcher, NotSent
 from resilience.empty import nothing_for_nothing
+from resilience.retry import Budget
 
 #: Wishes one script call takes; more would keep Redis from everybody else for over a millisecond.
 SCRIPT_WISHES = 128
@@ -35,6 +36,15 @@ SECOND_TRY_SECONDS = 0.1
 Request = tuple[int, Sequence[Wish]]
 
 _reserve = Script("reserve.lua")
+
+
+def _budget() -> Budget:
+    successes_for_one, saved = settings.RETRY_RESERVE
+    return Budget("stock Redis", successes_for_one=successes_for_one, retries_maximum=saved)
+
+
+#: What pays for second tries: a Redis that loses all answers would have twice the work of one that is well.
+second_tries = _budget()
 
 
 @nothing_for_nothing(of="wishes", returns=list)
@@ -98,19 +108,21 @@ def _loads(requests: Sequence[Request]) -> list[_Load]:
 
 
 def _ask_twice(loads: Sequence[_Load]) -> list[Any]:
-    """What became of each script call. Those whose answers are lost go once more, in what is left of a buyer's time:
-    the reservation ids make the second call find what the first one did."""
+    """What became of each script call. Those whose answers are lost go once more, if trips that worked have paid for
+    it, in what is left of a buyer's time: the reservation ids make the second call find what the first one did."""
     started = time.monotonic()
     scripts = [(_keys.of_reserve(load.offer_id), _arguments(load.wishes)) for load in loads]
     replies = _ask(scripts, pooled(stock_redis()))
 
     lost = [at for at, reply in enumerate(replies) if isinstance(reply, AnswerLost)]
-    if lost:
+    if lost and second_tries.spend():
         left = max(HEARD_SECONDS - (time.monotonic() - started), SECOND_TRY_SECONDS)
         again = _ask([scripts[at] for at in lost], fresh(stock_redis(), left))
         for at, reply in zip(lost, again, strict=True):
             if not isinstance(reply, InventoryUnavailable):  # nothing was done now, but maybe by the first call
                 replies[at] = reply
+    elif not any(isinstance(reply, Exception) for reply in replies):
+        second_tries.earn()
     return replies
 
 

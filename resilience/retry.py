@@ -1,6 +1,6 @@
 """Trying again, without making an outage worse.
 
-    asking = Retrying("payment provider", on=ProviderUnavailable)
+    asking = Retrying("payment provider", on=ProviderUnavailable, budget=Budget("payment provider"))
     charge = asking.call(lambda: ask("POST", "/charges", wanted))
 
 The caller names what may be tried again, and sees to it that doing it twice does no harm. What is `Refused` is never
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from resilience import deadline
+from resilience.metrics import RETRIES, RETRY_BUDGET
 from resilience.refused import Refused
 
 #: The most attempts that anybody may configure: the third one helps one call in a thousand when one in ten fails.
@@ -56,11 +57,13 @@ class Policy:
 class Budget:
     """What the retries of one dependency may cost in this process. Full at first, so that a young process may retry."""
 
-    def __init__(self, *, successes_for_one: int = 10, retries_maximum: int = 10) -> None:
+    def __init__(self, dependency: str, *, successes_for_one: int = 10, retries_maximum: int = 10) -> None:
         if successes_for_one < 1 or retries_maximum < 0:
             raise ValueError(f"no budget: {successes_for_one} successes for a retry, {retries_maximum} at most")
         self._price = successes_for_one
         self._most = self._credit = retries_maximum * successes_for_one  # in successes: whole numbers add up exactly
+        self._retries, self._shown = RETRIES.labels(dependency), RETRY_BUDGET.labels(dependency)
+        self._shown.set(self.retries_left)
         self._make_lock()
         _budgets.add(self)
 
@@ -73,8 +76,13 @@ class Budget:
         return self._credit // self._price
 
     def earn(self) -> None:
+        """A call has worked. A budget that is full stays so, and costs nothing to look at."""
+        if self._credit == self._most:
+            return
         with self._changing:
             self._credit = min(self._most, self._credit + 1)
+            if self._credit % self._price == 0:
+                self._shown.set(self.retries_left)
 
     def spend(self) -> bool:
         """Pay for one retry, before the pause that comes before it; False when there is not enough."""
@@ -82,6 +90,8 @@ class Budget:
             if self._credit < self._price:
                 return False
             self._credit -= self._price
+            self._retries.inc()
+            self._shown.set(self.retries_left)
             return True
 
 
@@ -92,7 +102,7 @@ class Retrying:
         self, dependency: str, *, on: Errors, policy: Policy | None = None, budget: Budget | None = None
     ) -> None:
         self.dependency = dependency
-        self.budget = budget or Budget()
+        self.budget = budget or Budget(dependency)
         self._on = on
         self._policy = policy or Policy()
 

@@ -5,7 +5,7 @@ takes from there what the environment leaves unset, so that a second terminal ju
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def whole(name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
     value = os.environ.get(name)
     if value is None:
         return default
-    if not (value.isascii() and value.isdigit() and len(value) <= DIGITS_MAXIMUM and least <= int(value) <= most):
+    if not _is_between(value, (least, most)):
         raise BadSetting(name, f"must be a whole number from {least} to {most}, not {value!r}")
     return int(value)
 
@@ -90,14 +90,28 @@ def rate(name: str, default: str) -> tuple[int, int]:
     """`120/20`: so many a minute, and so many at once."""
     value = os.environ.get(name, default)
     a_minute, slash, burst = value.partition("/")
-    numbers = [int(part) for part in (a_minute, burst) if _is_rate(part)]
-    if not slash or len(numbers) != 2:
-        raise BadSetting(name, f"must be so many a minute and so many at once, like {default}, not {value!r}")
-    return numbers[0], numbers[1]
+    if not (slash and all(_is_between(part, (1, RATE_MAXIMUM)) for part in (a_minute, burst))):
+        raise BadSetting(
+            name,
+            f"must be so many a minute and so many at once, each from 1 to {RATE_MAXIMUM}, like {default},"
+            f" not {value!r}",
+        )
+    return int(a_minute), int(burst)
 
 
-def _is_rate(part: str) -> bool:
-    return part.isascii() and part.isdigit() and len(part) <= DIGITS_MAXIMUM and 1 <= int(part) <= RATE_MAXIMUM
+def numbers(name: str, default: str, ranges: Mapping[str, tuple[int, int]]) -> tuple[int, ...]:
+    """`3/50/10`: a whole number for each of the ranges, in their order; a range is named by its unit."""
+    value = os.environ.get(name, default)
+    parts = value.split("/")
+    if len(parts) != len(ranges) or not all(map(_is_between, parts, ranges.values())):
+        wanted = " / ".join(f"{what} from {least} to {most}" for what, (least, most) in ranges.items())
+        raise BadSetting(name, f"must be {wanted}, like {default}, not {value!r}")
+    return tuple(map(int, parts))
+
+
+def _is_between(value: str, bounds: tuple[int, int]) -> bool:
+    least, most = bounds
+    return value.isascii() and value.isdigit() and len(value) <= DIGITS_MAXIMUM and least <= int(value) <= most
 
 
 def keys(name: str) -> list[str]:

@@ -18,7 +18,7 @@ from resilience import deadline
 from resilience.clock import now_ms
 from resilience.deadline import DeadlinePassed
 from resilience.refused import Refused
-from resilience.retry import Retrying
+from resilience.retry import Budget, Policy, Retrying
 
 #: Seconds that a signature stays good: clocks differ, and an old callback may not be played back for ever.
 SIGNATURE_SECONDS = 300
@@ -43,8 +43,18 @@ class NotAuthentic(Exception):
     """Not the provider's, or too old. The message says why."""
 
 
+def _retrying() -> Retrying:
+    name, (attempts, pause_ms, successes_for_one, saved) = "payment provider", settings.RETRY_PROVIDER
+    return Retrying(
+        name,
+        on=ProviderUnavailable,
+        policy=Policy(attempts=attempts, pause_seconds=pause_ms / 1000),
+        budget=Budget(name, successes_for_one=successes_for_one, retries_maximum=saved),
+    )
+
+
 #: Whatever we ask may be asked twice: a look at its books, or a request with an idempotency key.
-asking = Retrying("payment provider", on=ProviderUnavailable)
+asking = _retrying()
 
 
 def charge(wanted: dict[str, Any]) -> tuple[str, str]:

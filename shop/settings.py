@@ -43,7 +43,7 @@ PROVIDER_SECRET = env.keys("PROVIDER_SECRET")[0]
 #: Web processes share a few pooled connections; a worker keeps one, because Celery's fork would close a pool.
 DATABASE_POOL = env.flag("DATABASE_POOL", default=False)
 #: A query that is slower than this has lost its reader.
-DATABASE_STATEMENT_TIMEOUT_MS = env.whole("DATABASE_STATEMENT_TIMEOUT_MS", 5_000, least=100)
+DATABASE_STATEMENT_TIMEOUT_MS = env.whole("DATABASE_STATEMENT_TIMEOUT_MS", 5_000, least=100, most=60_000)
 
 
 def _database(url: str) -> dict[str, Any]:
@@ -83,15 +83,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STOCK_REDIS_URL = env.text("STOCK_REDIS_URL")
 #: Events that may wait for PostgreSQL before reserving answers BUSY: about a minute of one worker's drain.
-EVENTS_WAITING_MAXIMUM = env.whole("EVENTS_WAITING_MAXIMUM", 500_000, least=1)
+EVENTS_WAITING_MAXIMUM = env.whole("EVENTS_WAITING_MAXIMUM", 500_000, least=1, most=10_000_000)
 #: How long an event stays with a worker that gives no sign of life; longer than all database timeouts together.
-CLAIM_AFTER_SECONDS = env.whole("CLAIM_AFTER_SECONDS", 30, least=1)
+CLAIM_AFTER_SECONDS = env.whole("CLAIM_AFTER_SECONDS", 30, least=1, most=3_600)
 #: How long an event is kept after it was written down, to be read again when PostgreSQL itself lost its last commits.
-EVENTS_KEPT_SECONDS = env.whole("EVENTS_KEPT_SECONDS", 60)
+EVENTS_KEPT_SECONDS = env.whole("EVENTS_KEPT_SECONDS", 60, most=24 * 3_600)
 #: How long buyers may show their receipts, after Redis lost data, before the rest goes on sale again.
-CLAIM_WINDOW_SECONDS = env.whole("CLAIM_WINDOW_SECONDS", 60 if PRODUCTION else 5)
+CLAIM_WINDOW_SECONDS = env.whole("CLAIM_WINDOW_SECONDS", 60 if PRODUCTION else 5, most=3_600)
 #: How long a payment may come after its deadline and still find its hold.
-PAYMENT_GRACE_SECONDS = env.whole("PAYMENT_GRACE_SECONDS", 60 if PRODUCTION else 0)
+PAYMENT_GRACE_SECONDS = env.whole("PAYMENT_GRACE_SECONDS", 60 if PRODUCTION else 0, most=3_600)
 
 # --- The caches ------------------------------------------------------------------------------------------------------
 
@@ -135,16 +135,36 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_TIME_LIMIT = 30  # seconds; every task is short by design and safe to repeat
 
+# --- Trying again: at one layer, named in resilience/README.md, and paid for by successes -----------------------------
+
+#: With fewer than ten successes for a retry, an outage of everything but every tenth call would hear more than 1.1
+#: times of what is asked.
+_BUDGET = {"successes for a retry": (10, 1_000), "retries saved": (0, 100)}
+#: Questions to the payment provider: attempts, ms of the first pause, and the budget of a process.
+RETRY_PROVIDER = env.numbers(
+    "RETRY_PROVIDER", "3/50/10/10", {"attempts": (1, 3), "ms of the first pause": (0, 1_000), **_BUDGET}
+)
+#: Second tries with a reservation whose answer was lost: the budget of a process.
+RETRY_RESERVE = env.numbers("RETRY_RESERVE", "10/10", _BUDGET)
+#: Tasks that nobody starts again: retries, seconds of the first pause, and of the longest.
+RETRY_TASKS = env.numbers(
+    "RETRY_TASKS",
+    "5/1/60",
+    {"retries": (0, 10), "seconds of the first pause": (1, 60), "seconds of the longest pause": (1, 3_600)},
+)
+if RETRY_TASKS[1] > RETRY_TASKS[2]:
+    raise env.BadSetting("RETRY_TASKS", "the first pause must not be longer than the longest")
+
 # --- Payments --------------------------------------------------------------------------------------------------------
 
 PROVIDER_URL = env.text("PROVIDER_URL", "http://127.0.0.1:8001").rstrip("/")
 #: Seconds we wait for the provider inside a shopper's request.
-PROVIDER_TIMEOUT_SECONDS = env.whole("PROVIDER_TIMEOUT_SECONDS", 3, least=1)
+PROVIDER_TIMEOUT_SECONDS = env.whole("PROVIDER_TIMEOUT_SECONDS", 3, least=1, most=30)
 
 # --- Tickets, cookies, receipts --------------------------------------------------------------------------------------
 
-TICKET_SECONDS = env.whole("TICKET_SECONDS", 120, least=1)
-BUYER_COOKIE_SECONDS = env.whole("BUYER_COOKIE_SECONDS", 12 * 3600, least=60)
+TICKET_SECONDS = env.whole("TICKET_SECONDS", 120, least=1, most=3_600)
+BUYER_COOKIE_SECONDS = env.whole("BUYER_COOKIE_SECONDS", 12 * 3_600, least=60, most=30 * 24 * 3_600)
 
 # --- How often somebody may knock: so many a minute / so many at once ------------------------------------------------
 

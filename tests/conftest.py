@@ -18,6 +18,7 @@ from django.core.cache import caches
 from django.test import Client
 from django.utils import timezone
 
+from inventory import _commit
 from inventory.stock import Shelf
 from resilience import quiet_logging
 from resilience.clock import now_ms
@@ -70,6 +71,12 @@ def clean_servers(stock_redis: redis.Redis) -> None:
     cache: Any = caches["default"]
     eventually(lambda: not cache.stack.is_refreshing)
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def second_tries_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a young process: what earlier tests have lost is not held against this one."""
+    monkeypatch.setattr(_commit, "second_tries", _commit._budget())
 
 
 @pytest.fixture

@@ -50,7 +50,9 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_every_setting_is_in_the_readme() -> None:
     """Whatever `settings.py` reads from the environment, an operator finds in the table."""
     settings = (ROOT / "shop/settings.py").read_text()
-    read = set(re.findall(r"env\.(?:text|whole|flag|choice|words|keys|networks|rate)\(\s*\"([A-Z_]+)\"", settings))
+    read = set(
+        re.findall(r"env\.(?:text|whole|flag|choice|words|keys|networks|rate|numbers)\(\s*\"([A-Z_]+)\"", settings)
+    )
     table = set(re.findall(r"`([A-Z_]+)`", README))
 
     assert read - table - {"PROFILE", "STATE"} == set()

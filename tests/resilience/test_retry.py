@@ -116,14 +116,14 @@ def test_the_next_call_may_retry_again() -> None:
 
 def test_nobody_waits_for_a_retry_that_comes_too_late() -> None:
     """The pause would not end before the deadline: the error comes at once, and nothing was paid for."""
-    call, budget = Call(), Budget()
+    call, budget = Call(), Budget("the neighbour")
     asking = Retrying("the neighbour", on=Hiccup, budget=budget)
 
     with deadline.within(deadline.LEAST_SECONDS), pytest.raises(Hiccup):
         asking.call(call)
 
     assert call.made == 1
-    assert budget.retries_left == Budget().retries_left
+    assert budget.retries_left == Budget("the neighbour").retries_left
 
 
 def test_pauses_are_drawn_below_a_bound_that_doubles() -> None:
@@ -141,7 +141,7 @@ def test_pauses_are_drawn_below_a_bound_that_doubles() -> None:
 
 def test_ten_successes_pay_for_one_retry() -> None:
     """No credit at first: nine successes are not enough, the tenth is."""
-    budget = Budget(retries_maximum=10)
+    budget = Budget("the neighbour", retries_maximum=10)
     while budget.spend():
         pass
 
@@ -154,7 +154,7 @@ def test_ten_successes_pay_for_one_retry() -> None:
 
 def test_nobody_saves_for_a_storm() -> None:
     """A day of successes pays for no more retries than the maximum."""
-    budget = Budget(retries_maximum=2)
+    budget = Budget("the neighbour", retries_maximum=2)
 
     for _ in range(1_000):
         budget.earn()
@@ -164,7 +164,7 @@ def test_nobody_saves_for_a_storm() -> None:
 
 def test_the_budget_is_shared_by_all_threads_and_adds_up() -> None:
     """Twenty at once, each failing for good: together they retry as often as there was budget for."""
-    calls, asking = [Call() for _ in range(20)], retrying(Budget(retries_maximum=5))
+    calls, asking = [Call() for _ in range(20)], retrying(Budget("the neighbour", retries_maximum=5))
 
     def fail(call: Call) -> None:
         with pytest.raises(Hiccup):
@@ -206,8 +206,8 @@ def test_a_full_outage_hears_ten_percent_more_at_most() -> None:
         lambda: Policy(attempts=4),
         lambda: Policy(pause_seconds=-1),
         lambda: Policy(pause_seconds=2, pause_maximum_seconds=1),
-        lambda: Budget(successes_for_one=0),
-        lambda: Budget(retries_maximum=-1),
+        lambda: Budget("the neighbour", successes_for_one=0),
+        lambda: Budget("the neighbour", retries_maximum=-1),
         lambda: TaskPolicy(retries=-1),
         lambda: TaskPolicy(retries=1, pause_seconds=0),
         lambda: TaskPolicy(retries=1, pause_seconds=9, pause_maximum_seconds=8),
@@ -239,7 +239,7 @@ def test_celery_understands_a_task_policy(policy: str, error: type[Exception], m
 
 def test_a_fork_has_a_lock_of_its_own() -> None:
     """Forked while another thread holds the budget's: the child retries, and does not wait for a thread it has not."""
-    budget = Budget()
+    budget = Budget("the neighbour")
 
     with budget._changing:
         assert works_in_a_fork(lambda: budget.earn())

@@ -127,6 +127,24 @@ def test_no_rate(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
         env.rate(NAME, "120/20")
 
 
+RANGES = {"attempts": (1, 3), "ms": (0, 100)}
+
+
+def test_several_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each within its own range, the bounds included."""
+    for value, meant in ((None, (2, 50)), ("1/0", (1, 0)), ("3/100", (3, 100))):
+        say(monkeypatch, value)
+        assert env.numbers(NAME, "2/50", RANGES) == meant
+
+
+@pytest.mark.parametrize("value", ["", "2", "2/50/1", "0/50", "4/50", "2/-1", "2/101", "2/", "/50", "2/5.0", "a/b"])
+def test_not_these_numbers(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """As many as there are ranges; each range is told with what it is about."""
+    say(monkeypatch, value)
+    with pytest.raises(env.BadSetting, match=f"^{NAME}: must be attempts from 1 to 3 / ms from 0 to 100, like 2/50"):
+        env.numbers(NAME, "2/50", RANGES)
+
+
 def test_a_file_fills_only_what_is_unset(tmp_path: Path) -> None:
     """The environment wins; a value may hold an equals sign; lines that are none are skipped; no file is no error."""
     (tmp_path / "env").write_text("SET=file\nUNSET=a=b\nEMPTY=\n\nno equals sign\n")
@@ -173,7 +191,7 @@ def manage(state: Path, variables: dict[str, str]) -> "subprocess.CompletedProce
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'LOUD'"),
         ({"LOG_KEY_BURST": "11"}, "LOG_KEY_BURST: must be a whole number from 1 to 10, not '11'"),
         ({"RATE_LIMIT_EXEMPT": "localhost"}, "RATE_LIMIT_EXEMPT: must be networks like"),
-        ({"RATE_LIMIT_BUYER": "0/1"}, "RATE_LIMIT_BUYER: must be so many a minute and so many at once, like 120/20"),
+        ({"RATE_LIMIT_BUYER": "0/1"}, "RATE_LIMIT_BUYER: must be so many a minute and so many at once, each from 1 to"),
         ({"TRUSTED_PROXIES": "all"}, "TRUSTED_PROXIES: must be a whole number from 0 to 10"),
         ({"TICKET_SECONDS": "0"}, "TICKET_SECONDS: must be a whole number from 1 to"),
         ({"SECRET_KEY": "secret"}, "SECRET_KEY: a key is weak"),

@@ -575,7 +575,7 @@ def test_the_provider_is_down(order: Order, shopper: Client) -> None:
 @pytest.fixture
 def on_the_way(provider: Provider, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """A way to the provider that can be cut, and a shop that has not tried anything again for a while."""
-    monkeypatch.setattr(provider_api.asking, "budget", Budget())
+    monkeypatch.setattr(provider_api.asking, "budget", Budget("payment provider"))
     host, port = provider.url.removeprefix("http://").split(":")
     with FaultProxy((host, int(port)), counting=[b"POST /"]) as proxy:
         settings.PROVIDER_URL = "http://{}:{}".format(*proxy.address)
