@@ -2,7 +2,7 @@
 -- reserve.lua: hold units of one offer for a batch of buyers, each exactly once.
 --
 -- KEYS[1] {o:7}:units         hash    quantity, available, held, sold, limit, epoch, state, opens_at_ms, closes_at_ms,
---                                     taken, waiting
+--                                     taken, waiting, granted_at_ms (when a unit was held last)
 -- KEYS[2] {o:7}:reservations  hash    reservation id -> state:buyer:units[:order:expires_at_ms]
 -- KEYS[3] {o:7}:buyers        hash    buyer id -> units held and owned:their reservation ids, comma-separated
 -- KEYS[4] {o:7}:events        stream  one entry for each new hold, read by the drain
@@ -135,7 +135,8 @@ end
 local ring = 0
 if #granted > 0 then
     redis.call('HSET', units_key, 'available', digits(available), 'held', digits(known[2] + units_granted),
-               'taken', digits((known[10] or 0) + units_granted), 'waiting', digits(waiting + #granted))
+               'taken', digits((known[10] or 0) + units_granted), 'waiting', digits(waiting + #granted),
+               'granted_at_ms', digits(now_ms))
     redis.call('HSET', buyers_key, unpack(standing_writes))
     redis.call('HSET', reservations_key, unpack(record_writes))
     if now_ms - tonumber(known[8] or 0) >= RING_EVERY_MS then
