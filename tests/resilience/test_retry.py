@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from resilience import deadline
-from resilience.breaker import Breaker, BreakerOpen
+from resilience.breaker import Breaker, BreakerOpen, Thresholds
 from resilience.deadline import DeadlinePassed
 from resilience.refused import Refused
 from resilience.retry import TASK_POLICIES, Budget, Policy, Retrying, TaskPolicy
@@ -78,7 +78,7 @@ def test_what_nobody_named_or_somebody_refused_is_never_tried_again(error: type[
 
 def test_an_open_breaker_is_asked_once() -> None:
     """It has just said that nobody should try."""
-    breaker, call = Breaker("the neighbour", failures_maximum=1, rest_seconds=60), Call()
+    breaker, call = Breaker("the neighbour", Thresholds(failures_in_a_row=1)), Call()
     with pytest.raises(Hiccup), breaker.watching():
         call()
 
