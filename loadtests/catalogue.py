@@ -65,9 +65,14 @@ CACHE: Mapping[str, Entry] = {
     "cache stampede": Entry("caching.stampede.Stampede", {"way": "tiers"}, anew=True),
 }
 
+#: More load than the servers can take, and servers that fail. Windows of their own length, measured once.
+OVERLOAD: Mapping[str, Entry] = {
+    "overload reference": Entry("overload.goodput.Goodput", {"scene": "reference"}, once=True),
+}
+
 #: What can be asked for by one word.
-PARTS: Mapping[str, Mapping[str, Entry]] = {"stock": STOCK, "cache": CACHE}
-CONTENDERS: Mapping[str, Entry] = {**STOCK, **CACHE}
+PARTS: Mapping[str, Mapping[str, Entry]] = {"stock": STOCK, "cache": CACHE, "overload": OVERLOAD}
+CONTENDERS: Mapping[str, Entry] = {**STOCK, **CACHE, **OVERLOAD}
 
 BARS = [
     Bar("reserve.lua 1", "redis set 1", counts=False),

@@ -31,7 +31,8 @@ class House:
 
     def __init__(self, running: Running, environment: Mapping[str, str]) -> None:
         self._running = running
-        self._environment = environment
+        #: Of every process that runs here.
+        self.environment = environment
         self.redis = redis.Redis.from_url(settings.STOCK_REDIS_URL, decode_responses=True)
         self._people: list[int] = []
 
@@ -64,16 +65,25 @@ class House:
         """Start Python with these arguments, once, and wait for its WORKER_READY_FILE; answers its process."""
         with suppress(KeyError):
             return self._running.pid(name)
-        ready = Path(self._environment["STATE"]) / f"{name}.ready"
+        ready = Path(self.environment["STATE"]) / f"{name}.ready"
         service = Service(
             name=name,
             command=[sys.executable, *arguments],
-            environment={**self._environment, "WORKER_READY_FILE": str(ready)},
+            environment={**self.environment, "WORKER_READY_FILE": str(ready)},
             folder=CHECKOUT,
             ready_file=ready,
         )
         self._running.supervisor.start([service])
         return self._running.pid(name)
+
+    @contextmanager
+    def running(self, service: Service) -> Iterator[int]:
+        """The process of this service, ready, and gone afterwards. Raises Broken when it does not get ready."""
+        self._running.supervisor.start([service])
+        try:
+            yield self._running.pid(service.name)
+        finally:
+            self._running.supervisor.end(service.name)
 
 
 _MAKE_PEOPLE = """

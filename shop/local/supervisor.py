@@ -127,6 +127,16 @@ class Supervisor:
                 return post.child.entry.pid
         raise KeyError(name)
 
+    def end(self, name: str) -> None:
+        """Stop the group of the service of this name alone. Raises KeyError when there is none."""
+        for group in self._groups:
+            if any(post.service.name == name for post in group):
+                stop_together([post.child for post in group if post.child])
+                self._groups.remove(group)
+                self._write_down()
+                return
+        raise KeyError(name)
+
     # --- starting
 
     def _begin(self, post: Post) -> None:

@@ -1,0 +1,1 @@
+"""More work than there are hands: what a room at the door keeps going, and what a guard spares."""
