@@ -7,7 +7,7 @@ import redis
 from pytest_django import Settings
 
 from inventory import _connection
-from shop import buyers
+from shop import buyers, readiness
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +18,13 @@ def revocations_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with buyers.revocations._asking:
         buyers.revocations.ids = frozenset()
+
+
+@pytest.fixture(autouse=True)
+def probes_at_rest() -> Iterator[None]:
+    """Threads that a probe has started ask nobody in the next test, nor while the tables are emptied."""
+    yield
+    readiness.watch.end()
 
 
 @pytest.fixture
