@@ -377,8 +377,9 @@ class _Bridge(pybreaker.CircuitBreakerListener):
     def __init__(self, breaker: Breaker) -> None:
         self._breaker = breaker
 
-    def state_change(self, _switch: pybreaker.CircuitBreaker, _old: Any, _new: Any) -> None:
-        self._breaker._changes.append(self._breaker.state)
+    def state_change(self, _switch: pybreaker.CircuitBreaker, _old: Any, new: Any) -> None:
+        mode = self._breaker._mode
+        self._breaker._changes.append(str(new.name) if mode is AUTOMATIC else mode)
 
 
 _breakers: "WeakSet[Breaker]" = WeakSet()
