@@ -4,7 +4,7 @@ Redis alone lets a unit become held (`reserve`). PostgreSQL alone lets it leave 
 `expire_due`): one conditional UPDATE decides who was first, and writes the effect for Redis in the same transaction.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from inventory import _keys, doorbell
 from inventory._commit import SCRIPT_WISHES, commit
-from inventory._connection import asking_redis, stock_redis
 from inventory._persistence import Moved, end_held, take_from_buyers
+from inventory._reading import read
 from inventory.models import Effect, Reservation, Stock
 from inventory.outcomes import Answer, Standing, Wish
 from resilience import failpoint
@@ -56,9 +56,8 @@ def look_up(offer_id: int, reservation_id: str) -> Standing | None:
 
     Raises InventoryUnavailable when Redis cannot be asked: then `recorded` knows what PostgreSQL has seen.
     """
-    with asking_redis():
-        record = stock_redis().hget(_keys.reservations(offer_id), reservation_id)
-    return _standing(reservation_id, str(record)) if record else None
+    [[record]] = read([(_keys.reservations(offer_id), [reservation_id])])
+    return _standing(reservation_id, record) if record else None
 
 
 def _standing(reservation_id: str, record: str) -> Standing:
@@ -80,13 +79,10 @@ def of_buyer(offer_ids: list[int], buyer_id: int) -> dict[int, tuple[int, list[S
 
     Offers of which the buyer has nothing are left out. Raises InventoryUnavailable when Redis cannot be asked.
     """
-    with asking_redis():
-        had = _pipelined((_keys.buyers(offer_id), [str(buyer_id)]) for offer_id in offer_ids)
-        units_and_ids = {
-            offer_id: value[0].split(":") for offer_id, value in zip(offer_ids, had, strict=True) if value[0]
-        }
-        wanted = {offer_id: ids.split(",") for offer_id, (_, ids) in units_and_ids.items() if ids}
-        records = _pipelined((_keys.reservations(offer_id), ids) for offer_id, ids in wanted.items())
+    had = read([(_keys.buyers(offer_id), [str(buyer_id)]) for offer_id in offer_ids])
+    units_and_ids = {offer_id: value.split(":") for offer_id, [value] in zip(offer_ids, had, strict=True) if value}
+    wanted = {offer_id: ids.split(",") for offer_id, (_, ids) in units_and_ids.items() if ids}
+    records = read([(_keys.reservations(offer_id), ids) for offer_id, ids in wanted.items()])
     return {
         offer_id: (
             int(units_and_ids[offer_id][0]),
@@ -94,14 +90,6 @@ def of_buyer(offer_ids: list[int], buyer_id: int) -> dict[int, tuple[int, list[S
         )
         for (offer_id, ids), its_records in zip(wanted.items(), records, strict=True)
     }
-
-
-def _pipelined(reads: Iterable[tuple[str, list[str]]]) -> list[list[str | None]]:
-    """HMGET of several hashes in one round trip; none for nothing."""
-    pipeline = stock_redis().pipeline(transaction=False)
-    for key, fields in reads:
-        pipeline.hmget(key, fields)
-    return pipeline.execute() if len(pipeline) else []
 
 
 def confirm(reservation_id: str) -> bool:
