@@ -39,6 +39,7 @@ app.conf.beat_schedule = {
     "pull": {"task": "shop.pull", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 10, "queue": "default"}},
     "watch": {"task": "shop.watch", "schedule": EVERY_SECOND, "options": {"expires": 2, "queue": "sweep"}},
     "tidy": {"task": "shop.tidy", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 10, "queue": "default"}},
+    "look": {"task": "shop.look", "schedule": EVERY_FEW_SECONDS, "options": {"expires": 5, "queue": "default"}},
     "preheat": {
         "task": "shop.preheat_due",
         "schedule": EVERY_FEW_SECONDS,

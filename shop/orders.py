@@ -9,6 +9,7 @@ from inventory import reservations
 from inventory.models import Reservation
 from inventory.outcomes import Recorded
 from resilience.empty import nothing_for_nothing
+from shop import funnel
 from shop.models import Order, order_number_of
 
 _AWAITING = Order.State.AWAITING_PAYMENT
@@ -43,6 +44,7 @@ def place(held: Sequence[Recorded]) -> dict[str, str]:
     """
     _give_late_ones(held)
     numbers = _insert(held)
+    funnel.when_committed("placed", numbers)
     others = [reservation.pk for reservation in held if reservation.pk not in numbers]
     return numbers | _numbers_of(others)
 
@@ -78,6 +80,7 @@ def _give_late_ones(held: Sequence[Recorded]) -> None:
 
 def expire(reservation_ids: list[str]) -> None:
     """The holds ran out; so do their orders. Runs inside the transaction that ended the holds."""
+    funnel.when_committed("expired", reservation_ids)
     _end(reservation_ids, Order.State.EXPIRED)
 
 
@@ -92,6 +95,7 @@ def cancel(order: Order) -> bool:
     with transaction.atomic():
         won = reservations.release(order.reservation_id)
         if won:
+            funnel.when_committed("cancelled", [order.reservation_id])
             _end([order.reservation_id], Order.State.CANCELLED)
     return won
 
@@ -100,6 +104,7 @@ def pay(order: Order) -> bool:
     """The money has come: the units are sold. False when the hold had ended before. Runs inside a transaction."""
     won = reservations.confirm(order.reservation_id)
     if won:
+        funnel.when_committed("paid", [order.reservation_id])
         _end([order.reservation_id], Order.State.PAID)
     return won
 

@@ -4,7 +4,7 @@ from celery import shared_task
 from django.core.cache import cache
 
 from inventory import effects, outbox, recovery, rereading, reservations, stock
-from shop import late_money, orders, payments, preheating
+from shop import gauges, late_money, orders, payments, preheating
 from shop.models import Sale
 
 
@@ -65,3 +65,8 @@ def preheat(slug: str) -> list[str]:
 @shared_task(name="shop.preheat_due")
 def preheat_due() -> int:
     return preheating.run_due()
+
+
+@shared_task(name="shop.look")
+def look() -> None:
+    gauges.look()

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from inventory.outcomes import Outcome
-from shop import answers, buyers, buying, catalog, limits, tickets, wishes
+from shop import answers, buyers, buying, catalog, funnel, limits, tickets, wishes
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
 from shop.views import reservation
@@ -42,6 +42,7 @@ def ticket(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _ticket(request: HttpRequest, sale: Sale, offer: Offer, buyer: Buyer, units: int | None) -> HttpResponse:
     sealed, issued = tickets.issue(offer.id, buyer)
+    funnel.count(sale.slug, "ticket")
     facts = {"ticket": sealed, "expires_at_ms": issued.expires_at_ms}
     response: HttpResponse
     if answers.wants_page(request):
@@ -73,6 +74,7 @@ def buy(request: HttpRequest, slug: str) -> HttpResponse:
         if not _offered(slug, ticket.offer_id):
             return answers.answer(request, "NOT_FOUND", back_url="/")
         click = buying.buy(ticket, units)
+        funnel.clicked(slug, click.outcome)
     except BadWish as bad:
         return answers.answer(request, bad.word, back_url=sale_url)
     except tickets.TicketRefused:
