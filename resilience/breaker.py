@@ -196,6 +196,11 @@ class Breaker:
         """Until the first trial; 0.0 unless it is open."""
         return max(0.0, self._tries_again_at - self._clock()) if self.state == OPEN else 0.0
 
+    @property
+    def silent_seconds(self) -> float:
+        """Since the last success of this state; infinitely many when there was none."""
+        return self._clock() - self._succeeded_at
+
     def watching(self) -> Call:
         """Raises BreakerOpen without trying, or whatever the call raised."""
         return Call(self)

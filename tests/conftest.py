@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from inventory import _commit
 from inventory.stock import Shelf
-from resilience import quiet_logging
+from resilience import breaker, quiet_logging
 from resilience.clock import now_ms
 from resilience.log_writer import QueuedHandler
 from shop import buyers, opening
@@ -66,7 +66,9 @@ def bus_ends_before_its_redis() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def clean_servers(stock_redis: redis.Redis) -> None:
-    """No key of an earlier test, in Redis or in a cache."""
+    """No key of an earlier test, in Redis or in a cache, and no breaker that an earlier test has opened."""
+    for each in breaker.all_of_this_process():
+        each.start_over()
     stock_redis.flushall()
     cache: Any = caches["default"]
     eventually(lambda: not cache.stack.is_refreshing)
