@@ -16,7 +16,7 @@ from inventory import _keys, doorbell
 from inventory._connection import Connection, fresh, pooled, stock_redis
 from inventory._scripts import Call, Script
 from inventory.outcomes import Answer, AnswerLost, InventoryUnavailable, Outcome, Wish
-from resilience import failpoint
+from resilience import deadline, failpoint
 from resilience.batching import AnswerLate, Batcher, NotSent
 from resilience.empty import nothing_for_nothing
 from resilience.retry import Budget
@@ -49,12 +49,13 @@ second_tries = _budget()
 
 @nothing_for_nothing(of="wishes", returns=list)
 def commit(offer_id: int, wishes: Sequence[Wish]) -> list[Answer]:
-    """An Answer for each of up to SCRIPT_WISHES wishes, in order, within HEARD_SECONDS or little more.
+    """An Answer for each of up to SCRIPT_WISHES wishes, in order, within HEARD_SECONDS or little more, or by the
+    deadline of the request.
 
     Raises ResponseError when the script itself broke; that strikes only those whose wishes it carried.
     """
     try:
-        return batcher.call((offer_id, wishes), time.monotonic() + HEARD_SECONDS)
+        return batcher.call((offer_id, wishes), time.monotonic() + min(HEARD_SECONDS, deadline.left_seconds()))
     except NotSent:
         return _all(wishes, Outcome.BUSY)
     except AnswerLate:

@@ -1,5 +1,10 @@
-"""One pool of connections to stock Redis for each process, and connections of their own for second tries."""
+"""One pool of connections to stock Redis for each process, and connections of their own for second tries.
 
+Whoever borrows a connection passes the guard of stock Redis, and is counted when the connection goes back: one that
+was lost meanwhile is a failure. What the guard refuses was not sent, and is InventoryUnavailable like Redis itself.
+"""
+
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +18,9 @@ from redis.retry import Retry
 
 from inventory._deadline import InTime, keeping_deadlines
 from inventory.outcomes import InventoryUnavailable
+from resilience import deadline
+from resilience.guard import Guard, Passage, Thresholds
+from resilience.refused import Refused
 
 #: redis-py's, whose methods carry no types.
 Connection = Any
@@ -24,6 +32,14 @@ CONNECT_SECONDS = 0.1
 #: Seconds a call of a script may take to its last byte, and a plain command between two pieces of its answer. A
 #: healthy one takes a millisecond with its fsync; a buyer waits 300 ms at most.
 ANSWER_SECONDS = 0.25
+
+#: A look at whether it is back costs one refused connection, or one buyer a quarter of a second; half a minute of it
+#: would keep a sale closed that could sell. A long read of a worker is slow, and no sign that anything is wrong.
+guard = Guard(
+    "stock Redis",
+    at_once=CONNECTIONS_MAXIMUM,
+    thresholds=Thresholds(slow_seconds=ANSWER_SECONDS, slow_share=1, open_maximum_seconds=5.0),
+)
 
 
 @contextmanager
@@ -38,7 +54,7 @@ def asking_redis() -> Iterator[None]:
 @cache
 def stock_redis() -> redis.Redis:
     """The client of this process. It never retries by itself: only the caller knows what is safe to repeat."""
-    pool = redis.BlockingConnectionPool.from_url(
+    pool = _GuardedPool.from_url(
         settings.STOCK_REDIS_URL,
         max_connections=CONNECTIONS_MAXIMUM,
         timeout=CONNECT_SECONDS,
@@ -48,6 +64,41 @@ def stock_redis() -> redis.Redis:
         decode_responses=True,
     )
     return redis.Redis(connection_pool=keeping_deadlines(pool))
+
+
+class _GuardedPool(redis.BlockingConnectionPool):
+    """All that is asked of stock Redis, by scripts, commands and pipelines, borrows a connection here."""
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """Raises redis-py's ConnectionError when the guard refuses: nothing was sent."""
+        passage = _enter()
+        try:
+            connection = super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]  # redis-py's
+        except BaseException as error:
+            passage.__exit__(type(error), error, None)
+            raise
+        connection.passage = passage
+        connection.hurry(deadline.left_seconds())
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Also called by the pool itself for one that could not be connected, which nobody has borrowed."""
+        passage, connection.passage = connection.passage, None
+        if passage and not connection.is_connected:
+            passage.failed("the connection was lost")
+        connection.hurry(math.inf)
+        try:
+            super().release(connection)  # type: ignore[no-untyped-call]  # redis-py's
+        finally:
+            if passage:
+                passage.__exit__(None, None, None)
+
+
+def _enter() -> Passage:
+    try:
+        return guard.watching().__enter__()
+    except Refused as refusal:
+        raise redis.ConnectionError(f"{guard.name} is not asked: {refusal!r}") from refusal
 
 
 @contextmanager
@@ -81,10 +132,14 @@ def fresh(client: redis.Redis, seconds: float) -> Iterator[Connection]:
     pool = client.connection_pool
     limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
     connection = pool.connection_class(**pool.connection_kwargs | limits)
-    with connection.within(seconds):
+    with asking_redis():
+        passage = _enter()
+    with passage, connection.within(seconds):
         try:
             with asking_redis():
                 connection.connect()
             yield connection
+            if not connection.is_connected:
+                passage.failed("the connection was lost")
         finally:
             connection.disconnect()

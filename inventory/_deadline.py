@@ -12,6 +12,9 @@ from typing import Any
 
 import redis
 
+from resilience import deadline
+from resilience.guard import Passage
+
 
 class _Deadline:
     """A moment of `time.monotonic()` that a connection and its socket share. None is set at first."""
@@ -58,6 +61,8 @@ class InTime:
 
     _sock: Any  # redis-py's, None while it is not connected
     socket_timeout: float
+    #: Of whoever has borrowed it from a pool with a guard.
+    passage: Passage | None = None
 
     def __init__(self, **how: Any) -> None:
         self._deadline = _Deadline()
@@ -73,18 +78,27 @@ class InTime:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Whatever is said and heard meanwhile is over in so many seconds, or by an earlier deadline around it.
+        """Whatever is said and heard meanwhile is over in so many seconds, or by an earlier deadline around it, that of
+        the request among them.
 
         What comes too late is lost like everything that a broken connection loses: by a RedisError.
         """
         around = self._deadline.at
-        self._deadline.at = min(around, time.monotonic() + seconds)
+        self._deadline.at = min(around, time.monotonic() + min(seconds, deadline.left_seconds()))
         try:
             yield
         finally:
-            self._deadline.at = around
-            if around == math.inf and self._sock:
-                self._sock.settimeout(self.socket_timeout)
+            self._end_at(around)
+
+    def hurry(self, seconds: float) -> None:
+        """The same until told otherwise; infinitely many: as patient as ever."""
+        if seconds < math.inf or self._deadline.at < math.inf:
+            self._end_at(time.monotonic() + seconds)
+
+    def _end_at(self, moment: float) -> None:
+        self._deadline.at = moment
+        if moment == math.inf and self._sock:
+            self._sock.settimeout(self.socket_timeout)
 
 
 def keeping_deadlines(pool: redis.ConnectionPool) -> redis.ConnectionPool:
