@@ -5,6 +5,7 @@ go where the polls read them; then the batch is acknowledged. A crash between an
 repeated batch inserts nothing, moves nothing and writes the same statuses again.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,9 @@ from inventory.effects import settle
 from inventory.models import DeadEntry, Effect, Reservation, Stock
 from inventory.outcomes import AnswerLost, InventoryUnavailable, Recorded
 from inventory.reservations import tell_redis
-from resilience import failpoint
+from resilience import failpoint, quiet_logging
 from resilience.empty import nothing_for_nothing
+from resilience.log_lines import labelled, labels
 
 #: Events a worker claims at once: 500 keeps one INSERT near 6 ms and leaves little to redo after a crash.
 BATCH_EVENTS = 500
@@ -50,6 +52,8 @@ PlaceOrders = Callable[[Sequence[Recorded]], dict[str, str]]
 Statuses = dict[str, tuple[str, int]]
 
 Entry = tuple[str, dict[str, str]]
+
+logger = logging.getLogger(__name__)
 
 
 class LostCommits(Exception):
@@ -188,11 +192,23 @@ def write_down(offer_id: int, events: list[HeldEvent], place_orders: PlaceOrders
     to acknowledge it."""
     statuses = commit(offer_id, events, place_orders, any_epoch=any_epoch)
     failpoint.hit("drain.committed")
+    _tell_of(events, statuses)
     others = [event.reservation_id for event in events if event.reservation_id not in statuses]
     _write_statuses(offer_id, statuses | _recorded_before(others, place_orders))
     _release_refused(offer_id, [event for event in events if event.reservation_id in others])
     failpoint.hit("drain.told")
     return len(statuses)
+
+
+def _tell_of(events: list[HeldEvent], recorded: Statuses) -> None:
+    """A line for each, on behalf of its reservation and buyer. The event does not carry the id of the click's request:
+    that would cost Redis 10 % of a reservation's time and 60 % of an event's memory. The click's line has both ids."""
+    if not quiet_logging.may_write(logger, logging.INFO):
+        return
+    for event in events:
+        if status := recorded.get(event.reservation_id):
+            with labelled(**{**labels(), "reservation": event.reservation_id, "buyer": event.buyer_id}):
+                logger.info("written down as order %s", status[0])
 
 
 def understood(offer_id: int, entries: list[Entry]) -> list[HeldEvent]:

@@ -254,6 +254,13 @@ def install(gate: Gate | None) -> None:
         atexit.register(gate.close)  # after logging's own, so before it: handlers are still open then
 
 
+def may_write(logger: logging.Logger, level: int) -> bool:
+    """False when no line of this level is written on behalf of anybody: then nobody needs to say on whose it would be.
+    `isEnabledFor` speaks of the labels of this moment alone."""
+    gate = QuietLogger.gate
+    return logging.Logger.isEnabledFor(logger, level) or (gate is not None and bool(gate.watched))
+
+
 def configure(options: dict[str, Any]) -> None:
     """For Django's LOGGING_CONFIG: a dictConfig whose `quiet` holds the arguments of the gate."""
     logging.config.dictConfig({name: value for name, value in options.items() if name != "quiet"})

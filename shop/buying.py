@@ -1,11 +1,13 @@
 """The click: a ticket, then a wish for units, then the truth about the reservation it became."""
 
+import logging
 from dataclasses import dataclass
 
 from inventory import recovery, reservations, stock
 from inventory.models import Reservation
 from inventory.outcomes import InventoryUnavailable, Outcome, Standing, Wish
 from resilience.clock import now_ms
+from resilience.log_lines import label
 from shop import orders, receipts, tickets
 from shop.away import DATABASE_AWAY
 from shop.buyers import Buyer
@@ -21,6 +23,8 @@ _NO_TICKET = {
     "closed": Outcome.CLOSED,
     "sold_out": Outcome.SOLD_OUT,
 }
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ def buy(ticket: Ticket, units: int) -> Click:
 
     wish = Wish(ticket.reservation_id, ticket.buyer_id, units)
     [answer] = reservations.reserve(ticket.offer_id, [wish])
+    label(reservation=answer.reservation_id)
+    logger.info("%s: %d units", answer.outcome, units)  # the line with the request's id and the reservation's
     if not answer.outcome.yours:
         return Click(answer.outcome, answer.reservation_id)
     receipt = Receipt(answer.reservation_id, ticket.buyer_id, units, answer.epoch, answer.at_ms)
