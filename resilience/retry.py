@@ -166,9 +166,6 @@ class TaskPolicy:
         }
 
 
-#: By the way in which a task is started. One that a beat starts again in seconds needs no retry: the beat is one.
-TASK_POLICIES = {"repeated": TaskPolicy(retries=0), "sent once": TaskPolicy(retries=5)}
-
 _budgets: WeakSet[Budget] = WeakSet()
 
 

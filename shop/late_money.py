@@ -16,6 +16,7 @@ from inventory import effects, reservations
 from inventory.models import Reservation
 from inventory.outcomes import Wish
 from shop import orders, tickets
+from shop.dead_tasks import in_turn
 from shop.models import Order, Payment
 
 #: So long late money waits for units, when Redis cannot be asked or the sale is paused; then it goes back.
@@ -25,7 +26,7 @@ PATIENCE = timedelta(minutes=10)
 def settle() -> int:
     """Bring every late payment a step further; answers how many found their end."""
     late = Payment.objects.filter(state=Payment.State.LATE).order_by("pk").values_list("pk", flat=True)
-    return sum(_settle(pk) for pk in late)
+    return in_turn(late, _settle)
 
 
 def _settle(pk: int) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -213,3 +214,66 @@ class ProviderEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.event_id}"
+
+
+class Override(models.Model):
+    """What staff say over the head of the automatic, until its end. `overrides` is the way to write one."""
+
+    class Kind(models.TextChoices):
+        LEVEL = "level", _("level of the service")
+        BREAKER = "breaker", _("breaker of a dependency")
+        LOG = "log", _("full detail in the log")
+
+    #: An emergency that lasts longer has become a setting.
+    LONGEST = timedelta(hours=24)
+
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind, default=Kind.LEVEL)
+    name = models.CharField(_("name"), max_length=100, blank=True)
+    value = models.CharField(_("value"), max_length=20)
+    reason = models.CharField(_("reason"), max_length=200)
+    author = models.CharField(_("author"), max_length=150)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+    ends_at = models.DateTimeField(_("ends at"))
+    ended_at = models.DateTimeField(_("ended early at"), null=True)
+
+    class Meta:
+        verbose_name = _("override")
+        verbose_name_plural = _("overrides")
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=["level", "breaker", "log"]), name="override_kind_is_known"),
+            models.CheckConstraint(condition=~Q(reason=""), name="an_override_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(ends_at__gt=F("created_at"), ends_at__lte=F("created_at") + timedelta(hours=24, minutes=1)),
+                name="an_override_ends_within_a_day",
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "name"],
+                condition=Q(ended_at__isnull=True),  # one that ran out is closed by whoever comes next
+                name="one_override_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.kind, self.name, self.value]))
+
+
+class DeadTask(models.Model):
+    """A task that was given up, by its name and arguments: how often, and with which error last."""
+
+    digest = models.CharField(max_length=32, editable=False)
+    name = models.CharField(_("task"), max_length=100)
+    arguments = models.TextField(_("arguments"))
+    error = models.TextField(_("error"))
+    times = models.PositiveIntegerField(_("times"), db_default=1)
+    first_failed_at = models.DateTimeField(_("failed first"), db_default=Now())
+    last_failed_at = models.DateTimeField(_("failed last"), db_default=Now())
+    looked_at = models.DateTimeField(_("looked at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("dead task")
+        verbose_name_plural = _("dead tasks")
+        constraints = [models.UniqueConstraint(fields=["digest"], name="a_task_dies_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.arguments}"

@@ -16,6 +16,7 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models.functions import Now
 
 from shop import orders, provider
+from shop.dead_tasks import in_turn
 from shop.models import Order, Payment, ProviderEvent
 from shop.provider import NotAuthentic, ProviderRefused
 
@@ -174,7 +175,7 @@ def pull() -> int:
     silent = Payment.objects.filter(
         state=Payment.State.PENDING, created_at__lt=Now() - PULL_AFTER, created_at__gt=Now() - PULL_UNTIL
     )
-    return sum(_pull(payment) for payment in silent.select_related("order").order_by("?")[:ASKED_AT_ONCE])
+    return in_turn(silent.select_related("order").order_by("?")[:ASKED_AT_ONCE], _pull)
 
 
 def _pull(payment: Payment) -> bool:
@@ -193,8 +194,8 @@ def refund_due() -> int:
     The row stays locked while the provider is asked, so that no two workers ask for the same refund; the idempotency
     key makes a repeat after a crash harmless.
     """
-    due = Payment.objects.filter(state=Payment.State.REFUND_DUE).values_list("pk", flat=True)[:ASKED_AT_ONCE]
-    return sum(_refund(pk) for pk in due)
+    due = Payment.objects.filter(state=Payment.State.REFUND_DUE).values_list("pk", flat=True)
+    return in_turn(due.order_by("?")[:ASKED_AT_ONCE], _refund)  # by chance: those that are refused are not always first
 
 
 def _refund(pk: int) -> bool:

@@ -1,24 +1,33 @@
-"""Celery's doors. Each calls one function and has no logic; each may run twice, late or never without harm."""
+"""Celery's doors. Each calls one function and has no logic; each may run twice, late or never without harm.
 
-from celery import shared_task
-from django.core.cache import cache
+Each names its policy: how often it is tried again, and what is done with one that always fails.
+"""
+
+from typing import Any
+
+from celery.signals import task_failure
 
 from inventory import effects, outbox, recovery, rereading, reservations, stock
-from shop import gauges, late_money, orders, payments, preheating
+from resilience.cache.away import TierAway
+from shop import dead_tasks, gauges, invalidations, late_money, orders, payments, preheating
+from shop.away import DATABASE_AWAY
 from shop.models import Sale
+from shop.task_policies import task
+
+task_failure.connect(dead_tasks.hear)
 
 
-@shared_task(name="shop.drain")
+@task("shop.drain", "repeated")
 def drain() -> int:
     return outbox.drain_all(orders.place)
 
 
-@shared_task(name="shop.settle")
+@task("shop.settle", "repeated")
 def settle() -> int:
     return effects.apply_pending()
 
 
-@shared_task(name="shop.expire")
+@task("shop.expire", "repeated")
 def expire() -> int:
     ended = 0
     while batch := reservations.expire_due(orders.expire):
@@ -26,47 +35,47 @@ def expire() -> int:
     return ended
 
 
-@shared_task(name="shop.watch")
+@task("shop.watch", "repeated")
 def watch() -> list[int]:
     rereading.watch(orders.place, orders.follow)  # first: a recovery believes PostgreSQL
     return recovery.watch(orders.place)
 
 
-@shared_task(name="shop.tidy")
+@task("shop.tidy", "repeated")
 def tidy() -> int:
     return outbox.trim_all() + stock.finish_changes()
 
 
-@shared_task(name="shop.late_money")
+@task("shop.late_money", "repeated")
 def settle_late_money() -> int:
     return late_money.settle()
 
 
-@shared_task(name="shop.refund")
+@task("shop.refund", "repeated")
 def refund() -> int:
     return payments.refund_due()
 
 
-@shared_task(name="shop.pull")
+@task("shop.pull", "repeated")
 def pull() -> int:
     return payments.pull()
 
 
-@shared_task(name="shop.invalidate")
-def invalidate(keys: list[str]) -> None:
-    cache.delete_many(keys)
+@task("shop.invalidate", "until too late", on=TierAway, bind=True)
+def invalidate(self: Any, keys: list[str]) -> None:
+    invalidations.try_again(keys, self.request.id)
 
 
-@shared_task(name="shop.preheat")
+@task("shop.preheat", "sent once", on=(preheating.Incomplete, *DATABASE_AWAY))
 def preheat(slug: str) -> list[str]:
     return preheating.run(Sale.objects.get(slug=slug))
 
 
-@shared_task(name="shop.preheat_due")
+@task("shop.preheat_due", "repeated")
 def preheat_due() -> int:
     return preheating.run_due()
 
 
-@shared_task(name="shop.look")
+@task("shop.look", "repeated")
 def look() -> None:
     gauges.look()

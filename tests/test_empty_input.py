@@ -40,6 +40,8 @@ EMPTY = {"set": set(), "frozenset": frozenset[Any](), "Mapping": {}}
 LOCAL = {
     "inventory._scripts.Script.__call__": "the keys of one call: a script without keys has work to do",
     "shop.admin_forms.ProductPicker.optgroups": "the choices of a form, which Django reads",
+    "shop.degraded.Pages.for_request": "what WSGI says of one request",
+    "shop.env.numbers": "the ranges of one setting",
     "shop.seals.Seal.__init__": "the keys of a signature, of which there is one at least",
 }
 

@@ -8,7 +8,7 @@ JSON holds, and shared by all readers of a process: do not change them."""
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -166,6 +166,10 @@ class TieredCache(BaseCache):
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
         writing.invalidate(self.stack, [self._name(key, version) for key in keys])
+
+    def forget_everywhere(self, names: Sequence[str]) -> None:
+        """Like `delete_many` for names that `stack.install` was handed. Raises TierAway when a tier is still away."""
+        writing.invalidate_again(self.stack, names)
 
     def clear(self) -> None:
         writing.clear(self.stack)

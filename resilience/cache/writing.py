@@ -76,17 +76,34 @@ def _bury(stack: Stack, names: Sequence[str]) -> None:
 def invalidate(stack: Stack, names: Sequence[str]) -> bool:
     """Forget keys in all tiers and all processes; True when Redis had one of them. What a tier refused twice is tried
     again later."""
-    message = stack.bus.message(names)
-    _, buried = _twice(lambda: stack.memcached.bury(names))
-    existed, forgotten = _twice(lambda: stack.redis.invalidate(names, message))
-    stack.forget(names)
-    if not (buried and forgotten):
+    existed, everywhere = _tell_all(stack, names)
+    if not everywhere:
         callables.invalidate_later(list(names))
     return bool(existed)
 
 
+@nothing_for_nothing(of="names")
+def invalidate_again(stack: Stack, names: Sequence[str]) -> None:
+    """The same, for whoever tries again by himself. Raises TierAway when a tier refused it."""
+    if not _tell_all(stack, names)[1]:
+        raise TierAway(f"{len(names)} cache keys are not invalidated everywhere yet")
+
+
+def _tell_all(stack: Stack, names: Sequence[str]) -> tuple[int | None, bool]:
+    """How many of them Redis had, and whether each tier has heard it."""
+    message = stack.bus.message(names)
+    _, buried = _twice(lambda: stack.memcached.bury(names))
+    existed, forgotten = _twice(lambda: stack.redis.invalidate(names, message))
+    stack.forget(names)
+    return existed, buried and forgotten
+
+
 def _twice(tell: Callable[[], Told]) -> tuple[Told | None, bool]:
-    """What the tier answered, and whether it did: one that is away keeps nobody from telling the other."""
+    """What the tier answered, and whether it did: one that is away keeps nobody from telling the other.
+
+    Twice, because a connection that lay idle in the pool may have ended meanwhile. It needs no budget: after three
+    failures in a row the tier's breaker lets one question a second through.
+    """
     for _ in range(2):
         try:
             return tell(), True

@@ -9,7 +9,7 @@ from resilience import deadline
 from resilience.breaker import Breaker, BreakerOpen, Thresholds
 from resilience.deadline import DeadlinePassed
 from resilience.refused import Refused
-from resilience.retry import TASK_POLICIES, Budget, Policy, Retrying, TaskPolicy
+from resilience.retry import Budget, Policy, Retrying, TaskPolicy
 from tests.crowd import at_once
 from tests.faults.fault_proxy import FaultProxy
 from tests.forked import works_in_a_fork
@@ -220,14 +220,13 @@ def test_a_number_that_makes_no_sense_is_refused(wrong: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "error", "made"),
-    [("repeated", Hiccup, 1), ("sent once", Hiccup, 6), ("sent once", SaidNo, 1), ("sent once", ValueError, 1)],
+    ("retries", "error", "made"), [(0, Hiccup, 1), (5, Hiccup, 6), (5, SaidNo, 1), (5, ValueError, 1)]
 )
-def test_celery_understands_a_task_policy(policy: str, error: type[Exception], made: int) -> None:
-    """Celery's own machinery, without a broker: it runs the task as often as the policy of that name says."""
+def test_celery_understands_a_task_policy(retries: int, error: type[Exception], made: int) -> None:
+    """Celery's own machinery, without a broker: it runs the task as often as the policy says."""
     app, call = Celery("policies", set_as_current=False), Call(error=error)
 
-    @app.task(name=f"{policy}: {error.__name__}", **TASK_POLICIES[policy].options(on=Hiccup))
+    @app.task(name=f"{retries} for {error.__name__}", **TaskPolicy(retries).options(on=Hiccup))
     def task() -> int:
         return call()
 
