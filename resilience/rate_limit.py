@@ -25,7 +25,8 @@ from weakref import WeakSet
 import redis
 from django_redis import get_redis_connection
 
-from resilience.breaker import Breaker, BreakerOpen
+from resilience.cache_redis import guard_of
+from resilience.refused import Refused
 
 #: Keys that a process remembers: at about 150 bytes each, some megabytes for a crowd of tens of thousands.
 KEYS_MAXIMUM = 50_000
@@ -72,7 +73,6 @@ class RateLimiter:
 
     def start_over(self) -> None:
         """With new locks, as a forked child needs: a thread that it has not may have held the old ones."""
-        self._breaker = Breaker(f"rate limits' Redis ({self._alias})")
         for memory in (self._own, self._shares):
             memory.mutex = threading.Lock()
 
@@ -91,7 +91,7 @@ class RateLimiter:
             return wait
         try:
             waits = self._ask_redis(limits)
-        except (BreakerOpen, redis.RedisError, OSError):
+        except (Refused, redis.RedisError, OSError):
             return self._shares.admit({name: limit.share(self._processes) for name, limit in limits.items()})
         self._own.remember({name: (limit, wait) for (name, limit), wait in zip(limits.items(), waits, strict=True)})
         return max(waits)
@@ -99,7 +99,7 @@ class RateLimiter:
     def _ask_redis(self, limits: Mapping[str, Limit]) -> Sequence[float]:
         keys = [f"{self._prefix}{name}".encode(errors="surrogatepass") for name in limits]
         numbers = [n for each in limits.values() for n in (int(each.interval_seconds * MICROSECONDS), each.burst)]
-        with self._breaker.watching():
+        with guard_of(self._alias).watching():
             client = get_redis_connection(self._alias)
             try:
                 waits = client.evalsha(_digest(), len(keys), *keys, *numbers)

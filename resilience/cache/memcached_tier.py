@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -22,13 +22,16 @@ from pymemcache.client.rendezvous import RendezvousHash
 from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
 from pymemcache.pool import ObjectPool
 
-from resilience.breaker import Breaker, BreakerOpen
 from resilience.cache.away import TierAway
+from resilience.guard import Guard, Thresholds
+from resilience.refused import Refused
 
 #: Seconds for a connection or an answer: a cache that takes longer is slower than having none.
 TIMEOUT_SECONDS = 0.05
 #: Connections of one process to one node: more than its request threads.
 POOL_SIZE = 128
+#: A look at whether a node is back costs one reader a twentieth of a second.
+LIMITS = Thresholds(open_maximum_seconds=5.0)
 #: Seconds an entry stays: bounds how long a lost invalidation is believed. Never 1, which memcached may end at once.
 KEPT_SECONDS = 10
 #: Seconds that an invalidated key refuses old values: longer than a reader that began before may take.
@@ -181,14 +184,15 @@ class _Node:
     def __init__(self, location: str, timeout_seconds: float) -> None:
         self.location = location
         self._timeout_seconds = timeout_seconds
-        self._breaker = Breaker(f"memcached {location}")
+        limits = replace(LIMITS, slow_seconds=max(LIMITS.slow_seconds, timeout_seconds))
+        self.guard = Guard(f"memcached {location}", at_once=POOL_SIZE, thresholds=limits)
 
     def ask(self, question: Callable[[Any], Result]) -> Result:
         """Raises TierAway."""
         try:
-            with self._breaker.watching():
+            with self.guard.watching():
                 return question(self._pool)
-        except (BreakerOpen, MemcacheError, OSError) as error:
+        except (Refused, MemcacheError, OSError) as error:
             raise TierAway(f"memcached {self.location}: {error!r}") from error
 
     @cached_property
@@ -204,7 +208,6 @@ class _Node:
     def reset_after_fork(self) -> None:
         """A connection that two processes use gives each the other's answers."""
         self.__dict__.pop("_pool", None)
-        self._breaker = Breaker(f"memcached {self.location}")
 
 
 class _Client(Client):

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import redis
 from django_redis import get_redis_connection
 
-from resilience.breaker import Breaker, BreakerOpen
 from resilience.cache.away import TierAway
+from resilience.cache_redis import guard_of
 from resilience.empty import nothing_for_nothing
+from resilience.refused import Refused
 
 #: Keys that SCAN looks at before it lets others in.
 SCAN_COUNT = 1_000
@@ -40,7 +41,7 @@ class RedisTier:
         self._alias = alias
         self._prefix = prefix
         self.channel = f"{prefix}invalidated"
-        self._breaker = Breaker(f"cache Redis ({alias})")
+        self.guard = guard_of(alias)
 
     def read(self, names: Iterable[str]) -> dict[str, bytes]:
         """What is there of these keys. Raises TierAway, like all others."""
@@ -148,9 +149,9 @@ class RedisTier:
     @contextmanager
     def _asking(self) -> Iterator[None]:
         try:
-            with self._breaker.watching():
+            with self.guard.watching():
                 yield
-        except (BreakerOpen, redis.RedisError, OSError) as error:
+        except (Refused, redis.RedisError, OSError) as error:
             raise TierAway(f"cache Redis: {error!r}") from error
 
     @cached_property
@@ -162,10 +163,6 @@ class RedisTier:
         listening = self._client.pubsub()
         listening.subscribe(self.channel)
         return listening
-
-    def reset_after_fork(self) -> None:
-        """redis-py's pool makes itself anew in a child; only what failed in the parent is forgotten."""
-        self._breaker = Breaker(f"cache Redis ({self._alias})")
 
 
 @cache

@@ -213,6 +213,7 @@ class Stack:
             self._places.acquire()
 
     def reset_after_fork(self) -> None:
-        for part in (self.memory, self.flights, self.tallies, self.memcached, self.redis, self.bus):
+        """redis-py's pools and the guards make themselves anew in a child."""
+        for part in (self.memory, self.flights, self.tallies, self.memcached, self.bus):
             part.reset_after_fork()
         self._make_workers()

@@ -151,7 +151,7 @@ def test_a_damaged_entry_is_no_entry_and_is_overwritten(
     assert envelope.unpack(memcached.get(f"{location}:key")).value == "loaded"
     assert envelope.unpack(cache_redis.get(f"{location}:entry:key")).value == "loaded"
     assert not cache_redis.exists(f"{location}:lease:key")
-    assert cache.stack.redis._breaker.is_closed
+    assert cache.stack.redis.guard.breaker.is_closed
 
 
 def test_damaged_entries_of_a_batch_harm_no_other(
@@ -186,7 +186,7 @@ def test_a_key_of_another_kind_in_redis_is_overwritten(
     cache.set(names[2], "set")
     assert cache.delete(names[3]) is True
     assert cache.get_many(names) == {names[0]: "loaded", names[1]: "added", names[2]: "set"}
-    assert cache.stack.redis._breaker.is_closed
+    assert cache.stack.redis.guard.breaker.is_closed
 
 
 def test_while_somebody_loads_what_is_damaged_the_log_stays_quiet(
@@ -272,7 +272,7 @@ def test_no_exception_of_a_loader_is_taken_for_one_of_the_cache(cache: TieredCac
         with pytest.raises(type(error)) as raised:
             cache.get_or_set("key", load)
         assert raised.value is error
-    assert cache.stack.redis._breaker.is_closed
+    assert cache.stack.redis.guard.breaker.is_closed
     assert cache.get_or_set("key", lambda: "loaded") == "loaded"
 
 

@@ -238,7 +238,7 @@ def test_odd_keys_are_keys(each_cache: TieredCache, key: Any) -> None:
     assert each_cache.add(key, 1) is True
     assert each_cache.incr(key) == 2
     assert each_cache.has_key(key)
-    assert each_cache.stack.redis._breaker.is_closed
+    assert each_cache.stack.redis.guard.breaker.is_closed
 
 
 def test_keys_that_only_their_ends_tell_apart(cache: TieredCache, other: TieredCache) -> None:

@@ -70,7 +70,7 @@ def test_child_and_parent_share_no_connection(cache: TieredCache) -> None:
     wait_for_child()
 
     assert sockets_of(cache) >= parents
-    assert cache.stack.redis._breaker.is_closed
+    assert cache.stack.redis.guard.breaker.is_closed
 
 
 def test_a_child_hears_the_bus_by_itself(cache: TieredCache, cache_redis: redis.Redis, location: str) -> None:
