@@ -65,14 +65,39 @@ CACHE: Mapping[str, Entry] = {
     "cache stampede": Entry("caching.stampede.Stampede", {"way": "tiers"}, anew=True),
 }
 
-#: More load than the servers can take, and servers that fail. Windows of their own length, measured once.
+#: More load than a server can take, and servers that fail. Windows of 20 s, measured once: ten times `--seconds`.
 OVERLOAD: Mapping[str, Entry] = {
+    "trip to Redis": Entry("overload.guards.Calls", {"way": "trip"}),
+    "closed guard": Entry("overload.guards.Calls", {"way": "guard"}),
+    "open guard": Entry("overload.guards.Calls", {"way": "refused"}),
+    "outages": Entry("overload.outages.Outages", anew=True),
+    "idle reference": Entry("overload.idle.Idle", {"scene": "reference"}, once=True),
+    "idle sale": Entry("overload.idle.Idle", {"scene": "sale"}, once=True),
     "overload reference": Entry("overload.goodput.Goodput", {"scene": "reference"}, once=True),
+    "overload sale": Entry("overload.goodput.Goodput", {"scene": "sale"}, once=True),
 }
 
 #: What can be asked for by one word.
 PARTS: Mapping[str, Mapping[str, Entry]] = {"stock": STOCK, "cache": CACHE, "overload": OVERLOAD}
 CONTENDERS: Mapping[str, Entry] = {**STOCK, **CACHE, **OVERLOAD}
+
+
+def _overload_bars(scene: str, least_of_peak: Mapping[int, float]) -> list[Bar]:
+    """Those of one application, at each multiple of its peak."""
+    name = f"overload {scene}"
+    bars = [Bar(f"{name}: {times}x", at_least=least) for times, least in least_of_peak.items()]
+    for times in (2, 5, 10):
+        bars += [
+            Bar(f"{name}: {times}x, against possible", at_least=0.9, because="what refusals leave"),
+            Bar(f"{name}: {times}x, p99", at_most=300, because="of whoever was admitted"),
+        ]
+    return [
+        *bars,
+        Bar(f"{name}: 0.8x, buyers refused", at_most=0, because="there is room for all"),
+        Bar(f"{name}: buyers while they alone fit", at_least=99, because="per cent of them are served"),
+        Bar(f"{name}: queue 1 s after a spike", at_most=100, because="it has passed by"),
+    ]
+
 
 BARS = [
     Bar("reserve.lua 1", "redis set 1", counts=False),
@@ -104,4 +129,17 @@ BARS = [
     Bar("cache holder killed", at_most=100, because="ms after the end of its lease"),
     Bar("cache stampede: most of a key", at_most=1, because="200 readers, 4 processes, 20 keys"),
     Bar("cache stampede: least of a key", at_least=1, because="each key was loaded at all"),
+    Bar("closed guard", "trip to Redis", counts=False, because="what it adds to the shortest call that it guards"),
+    Bar("open guard", "trip to Redis", counts=False),
+    Bar("outages: killed, until it opens", at_most=50, because="eight callers, 20 ms apart"),
+    Bar("outages: healed, until it closes", at_most=2, because="open times"),
+    Bar("outages: hung, until it opens", at_most=3, because="of a time-out"),
+    Bar("outages: slow, until it opens", at_most=1, because="of a window"),
+    Bar("outages: 60 % failing, until it opens", at_most=100, because="it does, though no three fail in a row"),
+    Bar("outages: 8 calls of 50 ms at once", at_most=100, because="none waits for another"),
+    Bar("outages: requests in an outage", at_most=1.1, because="at the proxy, for each call, with no breaker"),
+    Bar("idle reference: of throughput", at_most=1, because="what the room costs while there is room"),
+    Bar("idle sale: of throughput", at_most=1, counts=False, because="what the whole door costs"),
+    *_overload_bars("reference", least_of_peak={2: 0.9, 5: 0.9, 10: 0.85}),
+    *_overload_bars("sale", least_of_peak={}),
 ]

@@ -25,6 +25,8 @@ CALM, OVERLOADS = 0.8, (2, 5, 10)
 UNPROTECTED = 2
 #: Of the processor, what buyers alone may need to be sure of it: arrivals come in clusters.
 BUYERS_FIT = 0.9
+#: Of the peak: where refusals alone take the processor, no ratio means anything.
+NEXT_TO_NOTHING = 0.05
 #: A spike, in multiples of the peak: before it, while it lasts, and afterwards.
 SPIKE_BETWEEN, SPIKE, SPIKE_SECONDS = 0.6, 10, 3.0
 #: Seconds after a spike in which its queue must be gone, and for how long it is looked at then.
@@ -63,10 +65,14 @@ class Goodput:
         for times in (CALM, *OVERLOADS):
             report = server.under(self._scene.kinds, Stage(times * known.peak, seconds)).report
             [seen] = report.stages
-            yield from _of_one(f"{times:g}x", seen, known, bound(seen.total("offered") / seconds / known.peak, refusal))
             late.append(report.client_late_ms)
-            if known.part_of_buyers(times, BUYERS, SHARES[BUYERS]) <= BUYERS_FIT:
+            if known.part_of_processor(times, BUYERS, SHARES[BUYERS]) <= BUYERS_FIT:
                 buyers.append(seen.share("good", BUYERS))
+            if times == CALM:
+                yield from _calm(seen, known)
+            else:
+                offered = seen.total("offered") / seconds / known.peak
+                yield from _overloaded(f"{times}x", seen, known, bound(offered, refusal))
         yield Sample(100 * min(buyers), "%", "buyers while they alone fit")
         yield Sample(max(late), "ms", "the client was late, p99")
 
@@ -80,13 +86,20 @@ class Goodput:
         yield Sample(max(0.0, after.served.p99 - before.served.p50), "ms", "queue 1 s after a spike")
 
 
-def _of_one(name: str, seen: Seen, known: Prices, possible: float) -> Iterator[Sample]:
+def _calm(seen: Seen, known: Prices) -> Iterator[Sample]:
+    yield Sample(known.part_of_peak(seen), "of peak", f"{CALM}x")
+    yield Sample(seen.counts[BUYERS].refused, "buyers", f"{CALM}x, buyers refused")
+    yield Sample(100 * seen.total("refused") / seen.total("offered"), "%", f"{CALM}x, refused")
+    yield Sample(seen.served.p99, "ms", f"{CALM}x, p99")
+
+
+def _overloaded(name: str, seen: Seen, known: Prices, possible: float) -> Iterator[Sample]:
     part = known.part_of_peak(seen)
     yield Sample(part, "of peak", name)
     yield Sample(possible, "of peak", f"{name}, possible")
-    yield Sample(part / possible, "x", f"{name}, against possible")
+    if possible > NEXT_TO_NOTHING:
+        yield Sample(part / possible, "x", f"{name}, against possible")
     yield Sample(100 * seen.share("good", BUYERS), "%", f"{name}, buyers")
-    yield Sample(seen.counts[BUYERS].refused, "refused", f"{name}, buyers refused")
     yield Sample(seen.served.p99, "ms", f"{name}, p99")
     yield Sample(seen.refused.p99, "ms", f"{name}, refused p99")
     yield Sample(seen.total("lost") + seen.total("other"), "requests", f"{name}, lost")

@@ -34,7 +34,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`stages` follow each other. With `closed`, so many clients wait for their answers instead, and rates mean nothing."""
+    """Stages follow each other. With `closed`, so many clients wait for their answers instead, at no rate."""
 
     port: int
     kinds: Sequence[Kind]

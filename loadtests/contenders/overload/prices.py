@@ -33,7 +33,7 @@ class Prices:
         work = sum(count.good * self.answers[importance] for importance, count in seen.counts.items())
         return work / self.answer / seen.stage.seconds / self.peak
 
-    def part_of_buyers(self, times: float, importance: int, share: float) -> float:
+    def part_of_processor(self, times: float, importance: int, share: float) -> float:
         """Of the processor, what the requests of this importance alone would need."""
         return times * share * self.answers[importance] / self.answer
 

@@ -1,6 +1,6 @@
 """A view as expensive as a page of a large shop: 5 ms of Python and 10 ms of waiting for others, in three houses.
 
-Paths are `/<importance>/<shard>`; `/readyz` is free. Five milliseconds of a processor make 200 answers a second of it.
+Paths are `/<importance>/<shard>`; `/livez` is free. Five milliseconds of a processor make 200 answers a second of it.
 """
 
 import math
@@ -26,7 +26,7 @@ Environ, Start = dict[str, Any], Callable[..., Any]
 
 def without(environ: Environ, start_response: Start) -> Iterable[bytes]:
     """As WSGI has it: who comes is served, in the order of arrival."""
-    if environ["PATH_INFO"] != "/readyz":
+    if environ["PATH_INFO"] != "/livez":
         _work()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(DONE)))])
     return [DONE]
@@ -39,7 +39,7 @@ class BehindARoom:
         self._room = room
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/readyz":
+        if environ["PATH_INFO"] == "/livez":
             return without(environ, start_response)
         _, importance, shard = environ["PATH_INFO"].split("/")
         if self._room.enter(int(importance), int(shard)) is not Verdict.ADMITTED:
@@ -51,7 +51,7 @@ class BehindARoom:
             self._room.leave()
 
 
-def _full() -> WaitingRoom:
+def full_room() -> WaitingRoom:
     """A room whose only slot is taken for ever, and where nobody may wait: what a refusal costs is measured there."""
     room = WaitingRoom(1, WEB_THREADS, Budgets(*[NO_TIME_SECONDS] * 4))
     room.enter(0, 0)
@@ -59,7 +59,7 @@ def _full() -> WaitingRoom:
 
 
 within = BehindARoom(WaitingRoom(SLOTS, WEB_THREADS))
-refusing = BehindARoom(_full())
+refusing = BehindARoom(full_room())
 
 
 def _work() -> None:

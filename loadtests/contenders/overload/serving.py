@@ -4,18 +4,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from loadtests.contenders.overload import processors
 from loadtests.contenders.overload.load import Kind, Load, Report, Seen, Stage, offer
 from loadtests.house import House
-from shop.local import processes
-from shop.local.options import Options
+from shop.local.pings import http_answers
+from shop.local.processes import WEB_BACKLOG, WEB_THREADS
 from shop.local.service import Service
+from shop.local.tools import CHECKOUT
 from tests.free_ports import free_port
 
-#: Where the command of the shop's web process names what is served.
-TARGET = "shop.wsgi:application"
 #: Of the arrivals: two runs differ by the server only.
 SEED = 20_260
 #: Clients, and seconds, before anything counts: threads, caches and connections are there then.
@@ -72,11 +70,16 @@ def served(house: House, target: str, warm_by: Sequence[Kind] = (), **variables:
 
 
 def _service(environment: Mapping[str, str], target: str, port: int, variables: Mapping[str, str]) -> Service:
-    surroundings = {**environment, **variables, "PORT": str(port), "SHOP_URL": f"http://127.0.0.1:{port}"}
-    options = Options(port=port, provider_port=None, state=Path(environment["STATE"]), workers=1, lan=False)
-    web = processes.web(surroundings, options)
-    command = [target if part == TARGET else part for part in web.command]
-    if target not in command:
-        raise LookupError(f"the shop's web process does not serve {TARGET} any more")
-    pinned = [sys.executable, "-m", processors.__name__, str(processors.SERVER), *command]
-    return Service(name=web.name, command=pinned, environment=surroundings, folder=web.folder, is_ready=web.is_ready)
+    host = f"127.0.0.1:{port}"
+    return Service(
+        name=f"web-{port}",
+        command=[
+            *(sys.executable, "-m", processors.__name__, str(processors.SERVER)),
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
+            *("--workers", "1", "--blocking-threads", str(WEB_THREADS), "--backlog", str(WEB_BACKLOG)),
+            *("--no-ws", "--log-level", "warning", target),
+        ],
+        environment={**environment, **variables, "SHOP_URL": f"http://{host}", "DATABASE_POOL": "on"},
+        folder=CHECKOUT,
+        is_ready=lambda: http_answers(port, "/livez", host),
+    )
