@@ -17,6 +17,7 @@ from django.conf import settings
 from resilience import deadline
 from resilience.clock import now_ms
 from resilience.deadline import DeadlinePassed
+from resilience.guard import Guard, Thresholds
 from resilience.refused import Refused
 from resilience.retry import Budget, Policy, Retrying
 
@@ -55,6 +56,9 @@ def _retrying() -> Retrying:
 
 #: Whatever we ask may be asked twice: a look at its books, or a request with an idempotency key.
 asking = _retrying()
+#: Of each process: so many buyers wait for a provider that hangs, and the threads of all others are free. A company
+#: elsewhere takes its time; one that takes two seconds is no use to a buyer.
+guard = Guard("payment provider", at_once=16, thresholds=Thresholds(slow_seconds=2.0), retrying=asking)
 
 
 def charge(wanted: dict[str, Any]) -> tuple[str, str]:
@@ -85,8 +89,13 @@ def refund(name: str, amount_minor: int) -> Any:
 
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """All attempts together take no longer than one may: somebody waits for the page."""
-    with deadline.within(settings.PROVIDER_TIMEOUT_SECONDS):
-        return asking.call(lambda: _ask_once(method, path, body))
+    try:
+        with deadline.within(settings.PROVIDER_TIMEOUT_SECONDS):
+            return guard.call(lambda: _ask_once(method, path, body))
+    except ProviderRefused:
+        raise
+    except Refused as refusal:
+        raise ProviderUnavailable(f"{path}: not asked: {refusal!r}") from refusal
 
 
 def _ask_once(method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
