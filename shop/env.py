@@ -17,8 +17,11 @@ RATE_MAXIMUM = 60_000_000
 KEY_LENGTH_MINIMUM = 32
 
 
-class BadSetting(Exception):
-    """A variable is missing or makes no sense. The message is one line for the person who set it."""
+class BadSetting(SystemExit):
+    """A variable is missing or makes no sense. The message is one line for the person who set it.
+
+    It ends whatever reads the settings, a web server or a worker too: that line is all they have to say.
+    """
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -47,7 +50,7 @@ def text(name: str, default: str | None = None) -> str:
     return value
 
 
-def whole(name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
+def whole(name: str, default: int, *, least: int = 0, most: int) -> int:
     """A whole number between least and most."""
     value = os.environ.get(name)
     if value is None:
