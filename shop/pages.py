@@ -12,7 +12,7 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from shop import catalog
+from shop import catalog, levels
 from shop.catalog import cache
 from shop.decoded import Decoded
 
@@ -63,7 +63,8 @@ def sales_key(language: str) -> str:
 
 
 def _page(key: str, load: Callable[[], dict[str, str] | None]) -> Page | None:
-    cached = cache.get_or_set(key, load, PAGE_SECONDS, stale_seconds=PAGE_STALE_SECONDS)
+    fresh_seconds, stale_seconds = map(levels.stretched, (PAGE_SECONDS, PAGE_STALE_SECONDS))
+    cached = cache.get_or_set(key, load, fresh_seconds, stale_seconds=stale_seconds)
     return None if cached is None else _pages.of(key, cached)
 
 

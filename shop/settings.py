@@ -269,6 +269,11 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = PROFILE == "test"
 
+# --- What is given up under load: by itself, by staff, or by this, which goes before both -----------------------------
+
+#: The glass to break when neither the admin nor a command can be reached; it takes a restart to set it and to end it.
+LEVEL = env.choice("LEVEL", ("auto", "NORMAL", "BROWNOUT", "SHED", "STATIC"), default="auto")
+
 # --- Logs ------------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="WARNING")

@@ -30,7 +30,7 @@ SEEDS = 1_000_000
 OWN_VARIABLES = {
     *(told.variable for told, _ in SERVERS.values()),
     *SECRET_NAMES,
-    *("PROFILE", "STATE", "HTTPS", "ALLOWED_HOSTS", "RATE_LIMIT_EXEMPT", "DATABASE_POOL", "MAKELEVEL"),
+    *("PROFILE", "STATE", "HTTPS", "ALLOWED_HOSTS", "RATE_LIMIT_EXEMPT", "DATABASE_POOL", "LEVEL", "MAKELEVEL"),
     *(
         "PORT",
         "WORKERS",

@@ -14,7 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 from django.views.i18n import set_language
 
-from shop import answers, buyers, limits
+from shop import answers, buyers, levels, limits
 from shop.views.methods import takes
 
 
@@ -40,6 +40,9 @@ class SignIn(LoginView):
 
 @takes("GET", "POST", token=True)
 def sign_up(request: HttpRequest) -> HttpResponse:
+    """A new account costs a slow hash: who has one already comes first."""
+    if not levels.SIGN_UP.is_on():
+        return answers.answer(request, "BACK_SOON", back_url="/", retry_seconds=levels.BACK_SECONDS)
     if request.method == "POST" and (wait := limits.of_sign_up(request)):
         return answers.slow_down(request, wait, back_url=request.get_full_path())
     form: UserCreationForm[Any] = UserCreationForm(request.POST if request.method == "POST" else None)

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from inventory.outcomes import Outcome
-from shop import answers, buyers, buying, catalog, funnel, limits, tickets, wishes
+from shop import answers, buyers, buying, catalog, funnel, levels, limits, tickets, wishes
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
 from shop.views import reservation
@@ -98,7 +98,7 @@ def _answer_click(request: HttpRequest, click: buying.Click, sale_url: str, wish
             reservation=click.reservation_id,
             receipt=click.receipt,
             status_url=status_url,
-            poll_after_ms=reservation.POLL_HELD_MS,
+            poll_after_ms=levels.slower(reservation.POLL_HELD_MS),
             expires_at_ms=None,
         )
     else:

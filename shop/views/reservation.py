@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from inventory import outbox
 from inventory.outcomes import InventoryUnavailable, Standing
-from shop import answers, buyers, buying, catalog, tickets
+from shop import answers, buyers, buying, catalog, levels, tickets
 from shop.away import DATABASE_AWAY
 from shop.views.methods import takes
 
@@ -60,7 +60,7 @@ def _show(request: HttpRequest, standing: Standing) -> HttpResponse:
         return answers.see_other(facts["order_url"])
     else:
         where = {"reservation": standing.reservation_id, "sale_url": _sale_url(standing)}
-        context = {**facts, **where, "refresh_seconds": REFRESH_SECONDS}
+        context = {**facts, **where, "refresh_seconds": levels.slower(REFRESH_SECONDS)}
         response = render(request, "shop/waiting.html", context)
     response["Cache-Control"] = "no-store"
     return response
@@ -72,8 +72,8 @@ def _facts(standing: Standing) -> dict[str, Any]:
         "state": standing.state,
         "order_url": f"/orders/{standing.order}/" if standing.order else None,
         "expires_at_ms": standing.expires_at_ms,
-        "poll_after_ms": POLL_HELD_MS if held else POLL_PLACED_MS,
-        **({"ahead": _ahead(standing)} if held else {}),
+        "poll_after_ms": levels.slower(POLL_HELD_MS if held else POLL_PLACED_MS),
+        **({"ahead": _ahead(standing)} if held and levels.AHEAD.is_on() else {}),
     }
 
 

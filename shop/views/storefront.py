@@ -9,7 +9,7 @@ from django.utils.translation import get_language
 
 from inventory import reservations
 from inventory.outcomes import InventoryUnavailable
-from shop import answers, buyers, catalog, pages
+from shop import answers, buyers, catalog, levels, pages
 from shop.views.methods import takes
 
 #: Names gzip, and not to say that it is not taken: `gzip;q=0`.
@@ -75,6 +75,8 @@ def mine(request: HttpRequest, slug: str) -> HttpResponse:
     found = catalog.sale(slug)
     if found is None:
         return answers.answer(request, "NOT_FOUND")
+    if not levels.MINE.is_on():
+        return answers.answer(request, "BACK_SOON", retry_seconds=levels.BACK_SECONDS)
     buyer = buyers.of(request)
     offer_ids = [offer.id for offer in found.offers] if buyer else []
     try:
