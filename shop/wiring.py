@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from celery.signals import worker_process_init
 from django.db import connections
 from django.utils import translation
-from kombu.exceptions import OperationalError
 
 from inventory import doorbell
 from inventory.admin import Record
 from resilience import parallel
 from resilience.cache import stack
-from shop import celery, invalidations, level_watch, levels, postman, publishing
+from shop import celery, level_watch, levels, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
 RING_EXPIRES = 5
+#: Seconds until a cache tier that refused an invalidation is asked again.
+INVALIDATE_AGAIN_SECONDS = 2
 #: Doorbell -> Celery task and queue.
 _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settle", "effects")}
 
@@ -52,11 +52,10 @@ def _speaking(language: str | None) -> Iterator[None]:
 
 def _invalidate_later(keys: Sequence[str]) -> None:
     """In some seconds, and again until the tiers take it; without a broker, the entries end by themselves."""
-    with suppress(OperationalError):  # too many wait already
-        postman.post(partial(invalidations.send, list(keys)))
+    with suppress(Exception):
+        celery.app.send_task("shop.invalidate", [list(keys)], countdown=INVALIDATE_AGAIN_SECONDS, retry=False)
 
 
 def _publish(name: str) -> None:
     task, queue = _TASKS[name]
-    with postman.guard.watching():
-        celery.app.send_task(task, queue=queue, expires=RING_EXPIRES, retry=False)
+    celery.app.send_task(task, queue=queue, expires=RING_EXPIRES, retry=False)
