@@ -1,9 +1,45 @@
 """What happens, as numbers for Prometheus.
 
 Whoever counts binds the labels once (`REFUSALS.labels(...)` costs as much as counting does) and increments that.
+Counting never raises: a request is worth more than its number. Binding may, and is done at the start.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+import logging
+from typing import Any
+
+import prometheus_client
+
+logger = logging.getLogger(__name__)
+
+
+class Counter(prometheus_client.Counter):
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        try:
+            super().inc(amount, exemplar)
+        except Exception:
+            _not_counted(self)
+
+
+class Gauge(prometheus_client.Gauge):
+    def set(self, value: float) -> None:
+        try:
+            super().set(value)
+        except Exception:
+            _not_counted(self)
+
+
+class Histogram(prometheus_client.Histogram):
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        try:
+            super().observe(amount, exemplar)
+        except Exception:
+            _not_counted(self)
+
+
+def _not_counted(metric: Any) -> None:
+    """The folder of the processes' numbers is gone, say, or its disk is full."""
+    logger.exception("%s was not counted", metric._name)
+
 
 #: Upper bounds in seconds: the promise is 300 ms, and what is over the last one is lost to whoever asked.
 ANSWER_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import Histogram
 
-from resilience.metrics import ANSWERS
+from resilience.metrics import ANSWERS, Histogram
 
 #: Methods that are told apart; a client may invent others.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 
 from django.db import transaction
-from prometheus_client import Counter
 
 from inventory.outcomes import Outcome
+from resilience.metrics import Counter
 from shop import tickets
 from shop.models import Offer
 

@@ -5,10 +5,10 @@ from collections import defaultdict
 from datetime import timedelta
 
 from django.db.models.functions import Now
-from prometheus_client import Gauge
 
 from inventory import drift, lag, stock
 from inventory.models import DeadEntry
+from resilience.metrics import Gauge
 from shop.models import Offer, Sale
 
 #: Offers that are looked at, those that opened last: with three states each, a page of Prometheus stays readable.

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 
 from resilience.metrics import CACHE_READS
 
@@ -73,10 +72,9 @@ class Tallies:
         with self._changing:
             for tally, number in times.items():
                 tally.counts[event] += number
-        with suppress(Exception):  # a folder that is gone, a disk that is full: reads go on
-            _READS[event].inc(times.total())
-            if time.monotonic() >= self._report_at:
-                self.report()
+        _READS[event].inc(times.total())
+        if time.monotonic() >= self._report_at:
+            self.report()
 
     def report(self) -> None:
         """Tell Prometheus of the hits in memory since the last time. They are too many to tell of each: one costs 0.1

@@ -82,3 +82,32 @@ def test_a_process_alone_tells_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(scraping.FOLDER, raising=False)
 
     assert number("service_level") is not None
+
+
+#: All that counts in a forked child, whose numbers have no folder any more; says how many lines that was worth.
+UNCOUNTED = """
+import logging, os, shutil
+from resilience.metrics import ANSWERS, LEVEL, REFUSALS
+lines = []
+logging.root.addHandler(type("Lines", (logging.Handler,), {"emit": lambda _, record: lines.append(record)})())
+refused, answered = REFUSALS.labels("all", "busy", "1"), ANSWERS.labels("all", "sale", "GET", "200")
+shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+if pid := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+refused.inc()
+answered.observe(0.1)
+LEVEL.set(3)
+os._exit(len(lines))
+"""
+
+
+def test_counting_never_raises(folder: Path) -> None:
+    """The folder is removed under a worker that forks its children: they work on, and say that they do not count."""
+    process = subprocess.run(
+        [sys.executable, "-c", UNCOUNTED],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+        timeout=60,
+    )
+
+    assert process.returncode == 3
