@@ -14,6 +14,7 @@ from django.utils import translation
 from resilience.clock import now_ms
 from resilience.log_lines import label, relabel
 from shop import answers
+from shop.away import DATABASE_AWAY
 
 Next = Callable[[HttpRequest], HttpResponse]
 
@@ -80,6 +81,20 @@ class SenselessValueRefusal:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         senseless = isinstance(exception, (DataError, OverflowError))
         return answers.answer(request, "INVALID") if senseless else None
+
+
+class DatabaseAwayAnswer:
+    """Answers BACK_SOON, and no error page, where a page of Django's own finds PostgreSQL away: the admin, whose pages
+    do not say `takes`."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return answers.answer(request, "BACK_SOON") if isinstance(exception, DATABASE_AWAY) else None
 
 
 def _foreign(request: HttpRequest) -> bool:
