@@ -21,12 +21,11 @@ from django.utils.translation import ngettext
 from inventory.admin import ReadOnly, Record, link
 from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, opening, orders, preheating, tasks
+from shop import audit, opening, orders, postman, preheating, tasks
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_dead_tasks import DeadTaskAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
-from shop.admin_overrides import OverrideAdmin
-from shop.models import DeadTask, Offer, Order, Override, Payment, Product, ProviderEvent, Sale
+from shop.models import DeadTask, Offer, Order, Payment, Product, ProviderEvent, Sale
 from shop.templatetags.money import money
 
 #: Offers of one sale: they are put on the shelf in one transaction, which Redis may hold up 0.25 s for each.
@@ -37,7 +36,6 @@ ROWS_MAXIMUM = 100
 admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
 admin.site.register(DeadEntry, DeadEventAdmin)
-admin.site.register(Override, OverrideAdmin)
 admin.site.register(DeadTask, DeadTaskAdmin)
 
 
@@ -254,7 +252,7 @@ class SaleAdmin(admin.ModelAdmin):
         """A worker does it; how far it is, the page of the sale says."""
         for sale in few_enough(request, sales):
             try:
-                preheating.ask(sale, lambda slug: tasks.preheat.apply_async([slug], retry=False))
+                preheating.ask(sale, _send_preheat)
             except opening.NotPossible as reason:
                 self.message_user(request, str(reason), messages.ERROR)
             except OperationalError as away:
@@ -299,6 +297,10 @@ class SaleAdmin(admin.ModelAdmin):
 
 def _is_draft(sale: Sale | None) -> bool:
     return sale is None or sale.state == Sale.State.DRAFT
+
+
+def _send_preheat(slug: str) -> None:
+    postman.deliver(lambda: tasks.preheat.apply_async([slug], retry=False))
 
 
 @admin.register(Offer)

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from functools import partial
 
-from celery.signals import worker_process_init
 from django.db import connections
 from django.utils import translation
+from kombu.exceptions import OperationalError
 
 from inventory import doorbell
-from inventory.admin import Record
 from resilience import parallel
 from resilience.cache import stack
-from shop import celery, level_watch, levels, publishing
+from shop import celery, invalidations, postman, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
 RING_EXPIRES = 5
-#: Seconds until a cache tier that refused an invalidation is asked again.
-INVALIDATE_AGAIN_SECONDS = 2
 #: Doorbell -> Celery task and queue.
 _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settle", "effects")}
 
@@ -27,13 +24,6 @@ def connect() -> None:
     publishing.connect()
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
     parallel.install(_as_here)
-    Record.may_search = staticmethod(levels.ADMIN_SEARCH.is_on)
-    worker_process_init.connect(_watch_the_level)
-
-
-def _watch_the_level(**_: Any) -> None:
-    """In each process of Celery's pool, after its fork, which no thread survives: staff's orders count there, too."""
-    level_watch.start()
 
 
 def _as_here() -> AbstractContextManager[None]:
@@ -52,10 +42,11 @@ def _speaking(language: str | None) -> Iterator[None]:
 
 def _invalidate_later(keys: Sequence[str]) -> None:
     """In some seconds, and again until the tiers take it; without a broker, the entries end by themselves."""
-    with suppress(Exception):
-        celery.app.send_task("shop.invalidate", [list(keys)], countdown=INVALIDATE_AGAIN_SECONDS, retry=False)
+    with suppress(OperationalError):  # too many wait already
+        postman.post(partial(invalidations.send, list(keys)))
 
 
 def _publish(name: str) -> None:
     task, queue = _TASKS[name]
-    celery.app.send_task(task, queue=queue, expires=RING_EXPIRES, retry=False)
+    with postman.guard.watching():
+        celery.app.send_task(task, queue=queue, expires=RING_EXPIRES, retry=False)
