@@ -20,12 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import redis
 from django_redis import get_redis_connection
 
 from resilience.cache_redis import guard_of
+from resilience.metrics import RATE_LIMITED
 from resilience.refused import Refused
 
 #: Keys that a process remembers: at about 150 bytes each, some megabytes for a crowd of tens of thousands.
@@ -86,15 +88,24 @@ class RateLimiter:
             if not key:
                 raise ValueError(f"limit {limit.name!r} was asked about an empty key")
             limits[f"{limit.name}:{key}"] = limit
-        wait = self._own.admit(limits)
-        if wait or not limits:
-            return wait
+        if not limits:
+            return 0.0
+        if wait := self._own.admit(limits):
+            return self._counted(wait, "memory", self._own, limits)
         try:
             waits = self._ask_redis(limits)
         except (Refused, redis.RedisError, OSError):
-            return self._shares.admit({name: limit.share(self._processes) for name, limit in limits.items()})
+            shares = {name: limit.share(self._processes) for name, limit in limits.items()}
+            return self._counted(self._shares.admit(shares), "share", self._shares, shares)
         self._own.remember({name: (limit, wait) for (name, limit), wait in zip(limits.items(), waits, strict=True)})
-        return max(waits)
+        return self._counted(max(waits), "redis", self._own, limits)
+
+    @staticmethod
+    def _counted(wait: float, tier: str, memory: "_Memory", limits: Mapping[str, Limit]) -> float:
+        """The wait; if there is one, it is counted for the limit that asks for the longest."""
+        if wait:
+            _count_of(memory.tightest(limits).name, tier).inc()
+        return wait
 
     def _ask_redis(self, limits: Mapping[str, Limit]) -> Sequence[float]:
         keys = [f"{self._prefix}{name}".encode(errors="surrogatepass") for name in limits]
@@ -139,6 +150,10 @@ class _Memory:
                     self._keep(name, max(now, self._free_at(name)) + limit.interval_seconds)
         return wait
 
+    def tightest(self, limits: Mapping[str, Limit]) -> Limit:
+        """The one that admits its key last."""
+        return limits[max(limits, key=lambda name: self._free_at(name) - limits[name].credit_seconds)]
+
     def remember(self, refused: Mapping[str, tuple[Limit, float]]) -> None:
         """Who has to wait by Redis is refused here until then."""
         with self.mutex:
@@ -155,6 +170,11 @@ class _Memory:
         if len(self._newer) >= self._half and name not in self._newer:
             self._older, self._newer = self._newer, {}
         self._newer[name] = free_at
+
+
+@cache
+def _count_of(limit: str, tier: str) -> Any:
+    return RATE_LIMITED.labels(limit, tier)
 
 
 @cache

@@ -49,6 +49,18 @@ def admitted(limiter: RateLimiter, limit: Limit, tries: int, key: str = "key") -
     return sum(not limiter.retry_after((limit, key)) for _ in range(tries))
 
 
+def test_a_million_strangers_are_as_many_keys_as_may_be() -> None:
+    """Each comes once; memory never has more than it may, and a newcomer is admitted by it."""
+    memory, once = _Memory(10_000), Limit("once", AN_HOUR_SECONDS, 1)
+
+    most = 0
+    for number in range(1_000_000):
+        assert memory.admit({str(number): once}) == 0.0
+        most = max(most, len(memory))
+
+    assert most <= 10_000
+
+
 def test_a_burst_passes_and_the_next_one_waits() -> None:
     """Five at once; the sixth hears how long it takes until one is paid back, and another key is not concerned."""
     tight, mine = Limit("tight", AN_HOUR_SECONDS, 5), limiter()
