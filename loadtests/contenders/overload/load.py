@@ -79,6 +79,8 @@ class Seen:
     counts: dict[int, Count]
     served: Waits
     refused: Waits
+    #: How often each status came that is neither a good answer nor a refusal.
+    other_statuses: dict[int, int] = field(default_factory=dict)
 
     @property
     def goodput(self) -> float:
@@ -133,6 +135,7 @@ def report_of(told: dict) -> Report:
     return Report([_seen(**stage) for stage in told.pop("stages")], **told)
 
 
-def _seen(stage: dict, counts: dict, served: dict, refused: dict) -> Seen:
+def _seen(stage: dict, counts: dict, served: dict, refused: dict, other_statuses: dict) -> Seen:
     by_importance = {int(importance): Count(**count) for importance, count in counts.items()}
-    return Seen(Stage(**stage), by_importance, Waits(**served), Waits(**refused))
+    others = {int(status): number for status, number in other_statuses.items()}
+    return Seen(Stage(**stage), by_importance, Waits(**served), Waits(**refused), others)

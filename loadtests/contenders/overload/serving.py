@@ -9,7 +9,7 @@ from loadtests.contenders.overload import processors
 from loadtests.contenders.overload.load import Kind, Load, Report, Seen, Stage, offer
 from loadtests.house import House
 from shop.local.pings import http_answers
-from shop.local.processes import WEB_BACKLOG, WEB_THREADS
+from shop.local.processes import WEB_BACKLOG, WEB_CONNECTIONS, WEB_THREADS
 from shop.local.service import Service
 from shop.local.tools import CHECKOUT
 from tests.free_ports import free_port
@@ -76,10 +76,16 @@ def _service(environment: Mapping[str, str], target: str, port: int, variables: 
         command=[
             *(sys.executable, "-m", processors.__name__, str(processors.SERVER)),
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-            *("--workers", "1", "--blocking-threads", str(WEB_THREADS), "--backlog", str(WEB_BACKLOG)),
-            *("--no-ws", "--log-level", "warning", target),
+            *("--workers", "1", "--blocking-threads", str(WEB_THREADS), "--no-ws", "--log-level", "warning"),
+            *("--backlog", str(WEB_BACKLOG), "--backpressure", str(WEB_CONNECTIONS), target),
         ],
-        environment={**environment, **variables, "SHOP_URL": f"http://{host}", "DATABASE_POOL": "on"},
+        environment={
+            **environment,
+            **variables,
+            "SHOP_URL": f"http://{host}",
+            "DATABASE_POOL": "on",
+            "WEB_THREADS": str(WEB_THREADS),
+        },
         folder=CHECKOUT,
         is_ready=lambda: http_answers(port, "/livez", host),
     )

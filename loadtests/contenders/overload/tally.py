@@ -1,6 +1,7 @@
 """What became of each request, counted while they are under way: adding to a list is all that may cost time then."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class Tally:
         elif 200 <= status < 300:
             part.served.append(seconds)
         else:
-            part.other += 1
+            part.others[status] += 1
 
     def lost(self, request: Sent) -> None:
         self._parts[request.stage][request.importance].lost += 1
@@ -49,6 +50,7 @@ class Tally:
                 {importance: part.count() for importance, part in parts.items()},
                 _waits(part.served for part in parts.values()),
                 _waits(part.refused for part in parts.values()),
+                dict(sum((part.others for part in parts.values()), Counter())),
             )
             for stage, parts in zip(self._load.stages, self._parts, strict=True)
         ]
@@ -57,12 +59,13 @@ class Tally:
 
 class _Part:
     def __init__(self) -> None:
-        self.offered = self.other = self.lost = 0
+        self.offered = self.lost = 0
+        self.others: Counter[int] = Counter()
         self.served, self.refused = array("d"), array("d")
 
     def count(self) -> Count:
         good = sum(seconds <= GOOD_SECONDS for seconds in self.served)
-        return Count(self.offered, good, len(self.served) - good, len(self.refused), self.other, self.lost)
+        return Count(self.offered, good, len(self.served) - good, len(self.refused), self.others.total(), self.lost)
 
 
 def _waits(parts: Iterable[array]) -> Waits:
