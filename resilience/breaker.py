@@ -397,8 +397,10 @@ def all_of_this_process() -> list[Breaker]:
 
 
 def listen(listener: Listener) -> None:
-    """Have it told of each change of each breaker of this process, by the thread that caused it."""
-    _listeners.append(listener)
+    """Have it told of each change of each breaker of this process, by the thread that caused it. Again, it does
+    nothing."""
+    if listener not in _listeners:
+        _listeners.append(listener)
 
 
 def stop_listening(listener: Listener) -> None:

@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 from inventory import doorbell
 from resilience import parallel
 from resilience.cache import stack
+from resilience.hints import Hints, HintThread
 from shop import celery, invalidations, postman, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
@@ -18,12 +19,19 @@ RING_EXPIRES = 5
 #: Doorbell -> Celery task and queue.
 _TASKS = {doorbell.DRAIN: ("shop.drain", "drain"), doorbell.SETTLE: ("shop.settle", "effects")}
 
+_hints = HintThread(Hints("redis"))
+
 
 def connect() -> None:
     doorbell.install(_publish)
     publishing.connect()
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
     parallel.install(_as_here)
+
+
+def share_breakers() -> None:
+    """Tell the other web processes when a breaker opens, and hear of theirs. A worker judges by its own calls alone."""
+    _hints.start()
 
 
 def _as_here() -> AbstractContextManager[None]:

@@ -8,3 +8,7 @@ os.environ.setdefault("DATABASE_POOL", "on")  # many request threads share a few
 from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
+
+from shop import wiring  # noqa: E402  it reads models, and there are none before the line above
+
+wiring.share_breakers()
