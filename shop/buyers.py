@@ -4,6 +4,7 @@ A buyer whose account was switched off is revoked: each process asks PostgreSQL 
 and keeps its last knowledge when PostgreSQL is down.
 """
 
+import base64
 import logging
 import secrets
 import threading
@@ -19,11 +20,14 @@ from django.http import HttpRequest, HttpResponse
 
 from resilience.clock import now_ms
 from resilience.log_lines import label
+from shop import replies
 from shop.seals import Forged, Seal
 
 COOKIE = "buyer"
 #: Seconds between two looks at the list of revoked buyers.
 REVOCATION_SECONDS = 1.0
+#: Characters of a cookie that hold its kind, the number of its key and the buyer's id.
+CLAIM_LENGTH = 16
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +66,22 @@ def read(cookie: str) -> Buyer | None:
     return None if too_old or buyer.id in revoked() else buyer
 
 
+def claimed_id(cookie: str) -> bytes | None:
+    """Whom the cookie names, without a look at its seal: for what spreads people, never for what they may do."""
+    try:
+        return base64.urlsafe_b64decode(cookie[:CLAIM_LENGTH])[2:10]
+    except ValueError:  # not base64, or not even ASCII
+        return None
+
+
 def of(request: HttpRequest) -> Buyer | None:
-    """The buyer who sends this request, whose number its log lines carry from now on."""
-    cookie = request.COOKIES.get(COOKIE)
+    """The buyer who sends this request."""
+    return known(request.COOKIES)
+
+
+def known(cookies: dict[str, str]) -> Buyer | None:
+    """The buyer to whom these cookies belong, whose number the log lines carry from now on."""
+    cookie = cookies.get(COOKIE)
     buyer = read(cookie) if cookie else None
     if buyer:
         label(buyer=buyer.id)
@@ -81,6 +98,11 @@ def remember(response: HttpResponse, buyer_id: int, device: bytes | None = None)
         samesite="Lax",
         secure=settings.HTTPS,
     )
+
+
+def renewal(buyer: Buyer) -> tuple[str, str]:
+    """The header that signs the same device in for another life of the cookie."""
+    return replies.cookie(COOKIE, cookie_for(buyer.id, buyer.device), settings.BUYER_COOKIE_SECONDS)
 
 
 def forget(response: HttpResponse) -> None:

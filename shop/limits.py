@@ -7,9 +7,10 @@ import hashlib
 import logging
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from random import uniform
+from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest
 
 from resilience.rate_limit import Asked, Limit, RateLimiter
 from shop.buyers import Buyer
@@ -21,35 +22,37 @@ HOUSEHOLD_BITS = 64
 #: Whose limit counts when nobody knows where a request comes from: one for all of them, rather than none.
 NOWHERE = "nowhere"
 SECONDS_A_MINUTE = 60
+#: Who is refused at the same moment comes back spread over this part of the wait, never before it is over.
+LATEST = 1.2
 
 logger = logging.getLogger(__name__)
 
 
-def of_click(request: HttpRequest, buyer: Buyer | None) -> float:
-    """For a ticket or Buy: by address, and by buyer once somebody is signed in."""
-    address = address_of(request)
+def of_click(environ: dict[str, Any], buyer: Buyer | None) -> float:
+    """For a ticket, Buy, Pay or Cancel: by address, and by buyer once somebody is signed in."""
+    address = address_of(environ)
     asked = [(_limit("address", *settings.RATE_LIMIT_ADDRESS), _household(address))]
     if buyer:
         asked.append((_limit("buyer", *settings.RATE_LIMIT_BUYER), str(buyer.id)))
     return _wait(address, *asked)
 
 
-def of_sign_in(request: HttpRequest, username: str) -> float:
+def of_sign_in(environ: dict[str, Any], username: str) -> float:
     """For a password: by name and address together, so that nobody can lock another out, and by address alone."""
-    address = address_of(request)
+    address = address_of(environ)
     guessed = f"{username.casefold()} {_household(address)}".encode(errors="surrogatepass")
     digest = hashlib.blake2b(guessed, digest_size=16).hexdigest()
     password = (_limit("password", *settings.RATE_LIMIT_PASSWORD), digest)
     return _wait(address, password, (_limit("accounts", *settings.RATE_LIMIT_ACCOUNTS), _household(address)))
 
 
-def of_sign_up(request: HttpRequest) -> float:
+def of_sign_up(environ: dict[str, Any]) -> float:
     """For a new account: by address."""
-    address = address_of(request)
+    address = address_of(environ)
     return _wait(address, (_limit("accounts", *settings.RATE_LIMIT_ACCOUNTS), _household(address)))
 
 
-def address_of(request: HttpRequest) -> Address | None:
+def address_of(environ: dict[str, Any]) -> Address | None:
     """Who sends this; None when nobody says it in a form that is one.
 
     Each proxy appends to X-Forwarded-For whom it spoke with, so of that list only the last TRUSTED_PROXIES entries are
@@ -57,9 +60,10 @@ def address_of(request: HttpRequest) -> Address | None:
     whoever is connected to this process counts.
     """
     trusted = settings.TRUSTED_PROXIES
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if trusted else []
+    # From the right, and no further than our own: what a client said before may be as long as its server lets it.
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trusted) if trusted else []
     said = forwarded[-trusted] if len(forwarded) >= trusted > 0 else ""
-    return _parsed(said) or _parsed(request.META.get("REMOTE_ADDR", ""))
+    return _parsed(said) or _parsed(environ.get("REMOTE_ADDR", ""))
 
 
 def _parsed(text: str) -> Address | None:
@@ -86,7 +90,7 @@ def _household(address: Address | None) -> str:
 def _wait(address: Address | None, *asked: Asked) -> float:
     if address and any(address in network for network in settings.RATE_LIMIT_EXEMPT):
         return 0.0
-    return _limiter(settings.WEB_PROCESSES).retry_after(*asked)
+    return _limiter(settings.WEB_PROCESSES).retry_after(*asked) * uniform(1, LATEST)
 
 
 @cache

@@ -1,10 +1,7 @@
 """What every answer carries, and who may post here."""
 
-import re
-import uuid
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import DataError
@@ -14,11 +11,10 @@ from django.utils import translation
 from resilience.clock import now_ms
 from resilience.log_lines import label, relabel
 from shop import answers
+from shop.asked import is_foreign, request_id
 from shop.away import DATABASE_AWAY
 
 Next = Callable[[HttpRequest], HttpResponse]
-
-_REQUEST_ID = re.compile(r"\A[A-Za-z0-9_-]{8,64}\Z")
 
 
 class RequestFrame:
@@ -32,8 +28,7 @@ class RequestFrame:
         )
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        offered = request.headers.get("X-Request-Id", "")
-        request.id = offered if _REQUEST_ID.match(offered) else uuid.uuid4().hex  # type: ignore[attr-defined]
+        request.id = request_id(request.META)  # type: ignore[attr-defined]
         relabel(request=request.id)  # type: ignore[attr-defined]  # Django logs an answer when all this has ended
         response = self.get_response(request)
         response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
@@ -57,7 +52,7 @@ class ForeignPostRefusal:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.method not in ("GET", "HEAD", "OPTIONS") and _foreign(request):
+        if request.method not in ("GET", "HEAD", "OPTIONS") and is_foreign(request.META, request.get_host()):
             with translation.override(translation.get_language_from_request(request)):  # nobody has chosen one yet
                 return answers.answer(request, "CROSS_SITE")
         return self.get_response(request)
@@ -95,18 +90,3 @@ class DatabaseAwayAnswer:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return answers.answer(request, "BACK_SOON") if isinstance(exception, DATABASE_AWAY) else None
-
-
-def _foreign(request: HttpRequest) -> bool:
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        return True
-    origin = request.headers.get("Origin")
-    return origin is not None and _host_of(origin) != request.get_host()
-
-
-def _host_of(origin: str) -> str | None:
-    """Host and port; None for what is no address."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None

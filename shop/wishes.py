@@ -2,9 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
-from django.http import HttpRequest, QueryDict, UnreadablePostError
+from django.core.exceptions import BadRequest, RequestDataTooBig, TooManyFieldsSent
+from django.http import QueryDict, UnreadablePostError
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
+
+from shop.asked import Asked
 
 #: Bytes of a shopper's request: a ticket, an offer and a number take 300.
 BODY_MAXIMUM = 4096
@@ -47,27 +52,31 @@ class Wish:
         return value
 
 
-def read(request: HttpRequest) -> Wish:
+def read(asked: Asked) -> Wish:
     """The body's fields. Raises BadWish: TOO_LARGE, UNSUPPORTED or INVALID."""
-    body = whole_body(request, BODY_MAXIMUM)
-    match request.content_type:
+    body = whole_body(asked, BODY_MAXIMUM)
+    kind, parameters = asked.content_type
+    match kind:
         case "application/json":
             return Wish(_json(body))
-        case "application/x-www-form-urlencoded" | "multipart/form-data":
-            return Wish(_form(request.POST))
+        case "application/x-www-form-urlencoded":
+            return Wish(_form(_query(body, parameters.get("charset", "utf-8"))))
+        case "multipart/form-data":
+            return Wish(_form(_parts(asked, body)))
         case "" if not body:
             return Wish({})
         case _:
             raise BadWish("UNSUPPORTED")
 
 
-def whole_body(request: HttpRequest, most: int) -> bytes:
+def whole_body(asked: Asked, most: int) -> bytes:
     """The raw body, all of it, of at most so many bytes. Raises BadWish: TOO_LARGE or INVALID."""
-    if _digits(request.META.get("CONTENT_LENGTH") or "0") > most:
+    length = _digits(asked.environ.get("CONTENT_LENGTH") or "0")
+    if length > most:
         raise BadWish("TOO_LARGE")
     try:
-        return request.body
-    except UnreadablePostError as error:  # the sender hung up half-way
+        return asked.read(length)
+    except (UnreadablePostError, OSError) as error:  # the sender hung up half-way
         raise BadWish("INVALID") from error
 
 
@@ -87,6 +96,25 @@ def _json(body: bytes) -> dict[str, Any]:
         raise BadWish("INVALID") from error
     if not isinstance(fields, dict):
         raise BadWish("INVALID")
+    return fields
+
+
+def _query(body: bytes, charset: str) -> QueryDict:
+    """A form's fields: in UTF-8, as the standard says, whatever else a header may name."""
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise BadWish("INVALID")
+    try:
+        return QueryDict(body, encoding="utf-8")
+    except TooManyFieldsSent as error:
+        raise BadWish("INVALID") from error
+
+
+def _parts(asked: Asked, body: bytes) -> QueryDict:
+    """The fields of a form that could carry files, which nobody here wants."""
+    try:
+        fields, _files = MultiPartParser(asked.environ, BytesIO(body), [], "utf-8").parse()
+    except (MultiPartParserError, BadRequest, RequestDataTooBig, TooManyFieldsSent, ValueError) as error:
+        raise BadWish("INVALID") from error
     return fields
 
 

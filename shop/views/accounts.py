@@ -25,7 +25,7 @@ class SignIn(LoginView):
     redirect_authenticated_user = False
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if wait := limits.of_sign_in(request, request.POST.get("username", "")):
+        if wait := limits.of_sign_in(request.META, request.POST.get("username", "")):
             return answers.slow_down(request, wait, back_url=request.get_full_path())
         return super().post(request, *args, **kwargs)
 
@@ -43,7 +43,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     """A new account costs a slow hash: who has one already comes first."""
     if not levels.SIGN_UP.is_on():
         return answers.answer(request, "BACK_SOON", back_url="/", retry_seconds=levels.BACK_SECONDS)
-    if request.method == "POST" and (wait := limits.of_sign_up(request)):
+    if request.method == "POST" and (wait := limits.of_sign_up(request.META)):
         return answers.slow_down(request, wait, back_url=request.get_full_path())
     form: UserCreationForm[Any] = UserCreationForm(request.POST if request.method == "POST" else None)
     user = _made(form) if form.is_valid() else None

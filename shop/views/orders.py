@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
 
-from shop import answers, buyers, payments, provider
+from shop import answers, buyers, limits, payments, provider
 from shop import orders as purchases
 from shop.models import Order
 from shop.views.methods import takes
@@ -39,6 +39,8 @@ def detail(request: HttpRequest, number: str) -> HttpResponse:
 def pay(request: HttpRequest, number: str) -> HttpResponse:
     """Lead the buyer to the provider's page."""
     buyer = buyers.of(request)
+    if wait := limits.of_click(request.META, buyer):
+        return answers.slow_down(request, wait, back_url=f"/orders/{number}/")
     if buyer is None:
         return answers.sign_in(request, f"/orders/{number}/")
     order = _order(buyer, number)
@@ -60,6 +62,8 @@ def pay(request: HttpRequest, number: str) -> HttpResponse:
 def cancel(request: HttpRequest, number: str) -> HttpResponse:
     """Give the units back."""
     buyer = buyers.of(request)
+    if wait := limits.of_click(request.META, buyer):
+        return answers.slow_down(request, wait, back_url=f"/orders/{number}/")
     if buyer is None:
         return answers.sign_in(request, f"/orders/{number}/")
     order = _order(buyer, number)

@@ -5,6 +5,7 @@ import logging
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from shop import answers, payments, wishes
+from shop.asked import Asked
 from shop.views.methods import takes
 
 #: Bytes of a callback; the provider's events take 400.
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 def callback(request: HttpRequest) -> HttpResponse:
     """200 once the event is safe in PostgreSQL, also when it was there before; anything else makes it come again."""
     try:
-        raw = wishes.whole_body(request, CALLBACK_MAXIMUM)
+        raw = wishes.whole_body(Asked.of(request), CALLBACK_MAXIMUM)
         payments.handle_callback(raw, request.headers.get("X-Signature", ""))
     except wishes.BadWish as bad:
         return answers.answer(request, bad.word)

@@ -2,98 +2,98 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
-
 from inventory.outcomes import Outcome
-from shop import answers, buyers, buying, catalog, funnel, levels, limits, tickets, wishes
+from shop import buyers, buying, catalog, funnel, levels, limits, replies, stencils, tickets, wishes, words
+from shop.asked import Asked
 from shop.buyers import Buyer
 from shop.catalog import Offer, Sale
+from shop.hot import hot
+from shop.replies import HTML, Reply
+from shop.templatetags.money import at_time
 from shop.views import reservation
-from shop.views.methods import takes
 from shop.wishes import UNITS_MAXIMUM, BadWish
 
 
-@takes("POST")
-def ticket(request: HttpRequest, slug: str) -> HttpResponse:
+@hot("POST")
+def ticket(asked: Asked, slug: str) -> Reply:
     """The permission to press Buy: JSON for the page's script, a page with the button for a form."""
     sale_url = f"/sales/{slug}/"
-    buyer = buyers.of(request)
-    if wait := limits.of_click(request, buyer):
-        return answers.slow_down(request, wait, back_url=sale_url)
+    buyer = buyers.known(asked.cookies)
+    if wait := limits.of_click(asked.environ, buyer):
+        return words.slow_down(asked, wait, back_url=sale_url)
     found = catalog.sale(slug)
     if found is None:
-        return answers.answer(request, "NOT_FOUND", back_url="/")
+        return words.reply(asked, "NOT_FOUND", back_url="/")
     if buyer is None:
-        return answers.sign_in(request, sale_url)
+        return words.sign_in(asked, sale_url)
     try:
-        wish = wishes.read(request)
+        wish = wishes.read(asked)
         offer, units = found.offer(wish.whole("offer")), wish.whole("units", 1)
     except BadWish as bad:
-        return answers.answer(request, bad.word, back_url=sale_url)
+        return words.reply(asked, bad.word, back_url=sale_url)
     if offer is None:
-        return answers.answer(request, "NOT_FOUND", back_url=sale_url)
+        return words.reply(asked, "NOT_FOUND", back_url=sale_url)
 
     refusal = buying.refusal(found, offer)
     if refusal:
-        return answers.answer(request, refusal, back_url=sale_url)
-    return _ticket(request, found, offer, buyer, units)
+        return words.reply(asked, refusal, back_url=sale_url)
+    return _ticket(asked, found, offer, buyer, units)
 
 
-def _ticket(request: HttpRequest, sale: Sale, offer: Offer, buyer: Buyer, units: int | None) -> HttpResponse:
+def _ticket(asked: Asked, sale: Sale, offer: Offer, buyer: Buyer, units: int | None) -> Reply:
     sealed, issued = tickets.issue(offer.id, buyer)
     funnel.count(sale.slug, "ticket")
-    facts = {"ticket": sealed, "expires_at_ms": issued.expires_at_ms}
-    response: HttpResponse
-    if answers.wants_page(request):
-        response = render(request, "shop/ticket.html", {**facts, "sale": sale, "offer": offer, "units": units})
+    if asked.wants_page:
+        shared = {"sale_slug": sale.slug, "offer": offer, "units": units}
+        own = {"ticket": sealed, "expires": at_time(issued.expires_at_ms)}
+        page = stencils.draw("shop/ticket.html", asked.language, shared, own)
+        made = Reply(200, page, HTML, [replies.NEVER_KEPT])
     else:
-        response = JsonResponse(facts)
-    response["Cache-Control"] = "no-store"
+        made = replies.of_json({"ticket": sealed, "expires_at_ms": issued.expires_at_ms})
     if buyer.past_half_its_life:
-        buyers.remember(response, buyer.id, buyer.device)
-    return response
+        made.headers.append(buyers.renewal(buyer))
+    return made
 
 
-@takes("POST")
-def buy(request: HttpRequest, slug: str) -> HttpResponse:
+@hot("POST")
+def buy(asked: Asked, slug: str) -> Reply:
     """The click itself. No query: the ticket says who, what and which reservation; Redis decides."""
     sale_url = f"/sales/{slug}/"
-    buyer = buyers.of(request)
-    if wait := limits.of_click(request, buyer):
-        return answers.slow_down(request, wait, back_url=sale_url)
+    buyer = buyers.known(asked.cookies)
+    if wait := limits.of_click(asked.environ, buyer):
+        return words.slow_down(asked, wait, back_url=sale_url)
     if buyer is None:
-        return answers.sign_in(request, sale_url)
+        return words.sign_in(asked, sale_url)
     try:
-        wish = wishes.read(request)
+        wish = wishes.read(asked)
         offer_id = wish.whole("offer")
         units = wish.whole("units", 1, most=UNITS_MAXIMUM) or 1
         ticket = tickets.read(wish.text("ticket"), buyer)
         if offer_id is not None and offer_id != ticket.offer_id:
-            return answers.answer(request, "MISMATCH", back_url=sale_url)
+            return words.reply(asked, "MISMATCH", back_url=sale_url)
         if not _offered(slug, ticket.offer_id):
-            return answers.answer(request, "NOT_FOUND", back_url="/")
+            return words.reply(asked, "NOT_FOUND", back_url="/")
         click = buying.buy(ticket, units)
-        funnel.clicked(slug, click.outcome)
     except BadWish as bad:
-        return answers.answer(request, bad.word, back_url=sale_url)
+        return words.reply(asked, bad.word, back_url=sale_url)
     except tickets.TicketRefused:
-        return answers.answer(request, "TICKET_REFUSED", back_url=sale_url)
-    return _answer_click(request, click, sale_url, wish)
+        return words.reply(asked, "TICKET_REFUSED", back_url=sale_url)
+    funnel.clicked(slug, click.outcome)
+    return _answer_click(asked, click, sale_url, wish)
 
 
 def _offered(slug: str, offer_id: int) -> bool:
-    found = catalog.sale(slug)
+    found = catalog.facts(slug)
     return found is not None and found.offer(offer_id) is not None
 
 
-def _answer_click(request: HttpRequest, click: buying.Click, sale_url: str, wish: wishes.Wish) -> HttpResponse:
+def _answer_click(asked: Asked, click: buying.Click, sale_url: str, wish: wishes.Wish) -> Reply:
     status_url = f"/reservations/{click.reservation_id}"
-    if click.outcome.yours and answers.wants_page(request):
-        response = answers.see_other(status_url)
+    if click.outcome.yours and asked.wants_page:
+        made = replies.see_other(status_url)
     elif click.outcome.yours:
-        response = answers.answer(
-            request,
+        made = words.reply(
+            asked,
             click.outcome,
             reservation=click.reservation_id,
             receipt=click.receipt,
@@ -103,8 +103,8 @@ def _answer_click(request: HttpRequest, click: buying.Click, sale_url: str, wish
         )
     else:
         where: dict[str, Any] = {"status_url": status_url} if click.outcome is Outcome.UNKNOWN else {}
-        again = answers.Again(request.path, tuple(wish.fields.items()))
-        response = answers.answer(request, click.outcome, back_url=sale_url, again=again, **where)
+        again = words.Again(asked.path, wish.fields)
+        made = words.reply(asked, click.outcome, back_url=sale_url, again=again, **where)
     if click.receipt:
-        reservation.keep_receipt(response, status_url, click.receipt)
-    return response
+        made.headers.append(reservation.receipt_cookie(status_url, click.receipt))
+    return made

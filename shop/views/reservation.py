@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
-
 from inventory import outbox
 from inventory.outcomes import InventoryUnavailable, Standing
-from shop import answers, buyers, buying, catalog, levels, tickets
+from shop import buyers, buying, catalog, levels, replies, stencils, tickets, words
+from shop.asked import Asked
 from shop.away import DATABASE_AWAY
-from shop.views.methods import takes
+from shop.hot import hot
+from shop.replies import HTML, Reply
 
 #: Milliseconds until a waiting page asks again: soon while the drain works, seldom when only time or money moves it.
 POLL_HELD_MS = 500
@@ -23,47 +21,41 @@ RECEIPT_COOKIE = "receipt"
 RECEIPT_SECONDS = 24 * 3600
 
 
-def keep_receipt(response: HttpResponse, status_url: str, receipt: str) -> None:
-    """Let the browser send the receipt whenever it asks for this reservation."""
-    response.set_cookie(
-        RECEIPT_COOKIE,
-        receipt,
-        max_age=RECEIPT_SECONDS,
-        path=status_url,
-        httponly=True,
-        samesite="Lax",
-        secure=settings.HTTPS,
-    )
+def receipt_cookie(status_url: str, receipt: str) -> tuple[str, str]:
+    """Lets the browser send the receipt whenever it asks for this reservation."""
+    return replies.cookie(RECEIPT_COOKIE, receipt, RECEIPT_SECONDS, path=status_url)
 
 
-@takes("GET")
-def status(request: HttpRequest, reservation_id: str) -> HttpResponse:
+@hot("GET")
+def status(asked: Asked, reservation_id: str) -> Reply:
     """The buyer's own reservation; anybody else's does not exist."""
-    buyer = buyers.of(request)
+    buyer = buyers.known(asked.cookies)
     if buyer is None:
-        return answers.sign_in(request, request.path)
-    receipt = request.headers.get("X-Receipt") or request.COOKIES.get(RECEIPT_COOKIE)
+        return words.sign_in(asked, asked.path)
+    receipt = asked.environ.get("HTTP_X_RECEIPT") or asked.cookies.get(RECEIPT_COOKIE)
     try:
         standing = buying.standing(reservation_id, buyer, receipt)
     except InventoryUnavailable:
-        return answers.answer(request, "BACK_SOON")
+        return words.reply(asked, "BACK_SOON")
     if standing is None:
-        return answers.answer(request, "NOT_FOUND", back_url="/")
-    return _show(request, standing)
+        return words.reply(asked, "NOT_FOUND", back_url="/")
+    return _show(asked, standing)
 
 
-def _show(request: HttpRequest, standing: Standing) -> HttpResponse:
+def _show(asked: Asked, standing: Standing) -> Reply:
     facts = _facts(standing)
-    if not answers.wants_page(request):
-        response: HttpResponse = JsonResponse(facts)
-    elif standing.state in ("placed", "paid") and facts["order_url"]:
-        return answers.see_other(facts["order_url"])
-    else:
-        where = {"reservation": standing.reservation_id, "sale_url": _sale_url(standing)}
-        context = {**facts, **where, "refresh_seconds": levels.slower(REFRESH_SECONDS)}
-        response = render(request, "shop/waiting.html", context)
-    response["Cache-Control"] = "no-store"
-    return response
+    if not asked.wants_page:
+        return replies.of_json(facts)
+    if standing.state in ("placed", "paid") and facts["order_url"]:
+        return replies.see_other(facts["order_url"])
+    shared = {
+        "state": standing.state,
+        "poll_after_ms": facts["poll_after_ms"],
+        "refresh_seconds": levels.slower(REFRESH_SECONDS),
+    }
+    own = {"reservation": standing.reservation_id, "sale_url": _sale_url(standing)}
+    own |= {name: str(facts[name]) for name in ("ahead", "order_url") if facts.get(name)}
+    return Reply(200, stencils.draw("shop/waiting.html", asked.language, shared, own), HTML, [replies.NEVER_KEPT])
 
 
 def _facts(standing: Standing) -> dict[str, Any]:

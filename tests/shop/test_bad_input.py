@@ -13,7 +13,7 @@ import redis
 from django.test import Client
 
 from shop import buyers
-from shop.answers import WORDS
+from shop.words import WORDS
 from shop.models import Offer, Sale
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
