@@ -8,6 +8,7 @@ how many there were, and the processor's seconds that they took beyond those of 
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -39,7 +40,12 @@ class LogStorm:
     def measure(self, seconds: float) -> list[Sample]:
         length = LENGTH * seconds
         ended = subprocess.run(
-            [sys.executable, "-m", __name__, str(length)], cwd=CHECKOUT, capture_output=True, text=True, check=True
+            [sys.executable, "-m", __name__, str(length)],
+            cwd=CHECKOUT,
+            env={**os.environ, "LOG_FORMAT": "json"},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         errors, busy_seconds = json.loads(ended.stdout)
         lines = [json.loads(line) for line in ended.stderr.splitlines()]

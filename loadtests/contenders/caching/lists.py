@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from django.conf import settings
 from loadtests.contenders.caching.scene import OFFER, new_location, readers
 from loadtests.figures import Sample
 from loadtests.house import House
+from resilience import parallel
 from resilience.cache.tiered import TieredCache
 from tests.faults.fault_proxy import FaultProxy
 from tests.faults.faults import Latency
@@ -24,12 +24,12 @@ TRIP_MS = 3
 #: Keys that are written at once before the measurement.
 FILL_KEYS = 1_000
 #: Single reads that are timed, and counted for all: the whole list would take two minutes.
-LOOP_SAMPLE, POOL_SAMPLE, POOL_THREADS = 200, 3_200, 32
+LOOP_SAMPLE, POOL_SAMPLE = 200, 3_200
 
 
 class Lists:
     """One `get_many_or_set` with nothing in process memory and everything in Redis, beside single reads one after the
-    other and in threads. Those leave memcached out, which would cost each of them a second trip.
+    other and on the threads of `parallel`. Those leave memcached out, which would cost each of them a second trip.
 
     The delays are made by another process, which also passes on 15 MB; the same call without it shows its share.
     """
@@ -50,7 +50,7 @@ class Lists:
             Sample(far, "s"),
             Sample(near, "s", "no delay, no proxy"),
             Sample(loop, "s", "loop"),
-            Sample(pool, "s", f"{POOL_THREADS} threads"),
+            Sample(pool, "s", "pool"),
             Sample(loop / len(KEYS) * 1000, "ms", "a single read"),
         ]
 
@@ -102,12 +102,15 @@ def read_singly(cache: TieredCache, index: int, location: str) -> tuple[float, f
         single.get(key)
     looped = time.perf_counter() - began
 
-    with ThreadPoolExecutor(POOL_THREADS) as pool:
-        list(pool.map(single.get, KEYS[-POOL_THREADS:]))  # each thread has its connection now
-        began = time.perf_counter()
-        list(pool.map(single.get, KEYS[LOOP_SAMPLE : LOOP_SAMPLE + POOL_SAMPLE]))
-        pooled = time.perf_counter() - began
+    parallel.map(partial(_get_each, single), KEYS[-POOL_SAMPLE:], at_once=1)  # each thread has its connection now
+    began = time.perf_counter()
+    parallel.map(partial(_get_each, single), KEYS[LOOP_SAMPLE : LOOP_SAMPLE + POOL_SAMPLE], at_once=1)
+    pooled = time.perf_counter() - began
     return looped * len(KEYS) / LOOP_SAMPLE, pooled * len(KEYS) / POOL_SAMPLE
+
+
+def _get_each(cache: TieredCache, keys: list[str]) -> list[Any]:
+    return [cache.get(key) for key in keys]
 
 
 def _nobody_loads(keys: list[str]) -> Mapping[str, Any]:
