@@ -16,7 +16,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -262,21 +262,23 @@ def web_process(port: int, environment: dict[str, str]) -> Iterator[None]:
 
 def front_page(port: int) -> int:
     """Its status; 0 while nobody listens."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
-        connection.request("GET", "/", headers={"Accept": "text/html"})
-        return connection.getresponse().status
+        client.request("GET", "/", headers={"Accept": "text/html"})
+        return client.getresponse().status
     except OSError:
         return 0
     finally:
-        connection.close()
+        client.close()
 
 
 def test_every_process_obeys_also_when_redis_has_died(servers: Running, tmp_path: Path) -> None:
     """Two processes go STATIC and come back by themselves; with cache Redis killed they stay as they were, hear what is
     new from PostgreSQL, and go back to NORMAL when it ends."""
     private = PrivateRedis(servers, tmp_path)
-    environment = {"CACHE_REDIS_URL": private.url, "ALLOWED_HOSTS": "*"}
+    database = {name: connection.settings_dict[name] for name in ("HOST", "PORT", "NAME")}
+    url = "postgresql://shop@/{NAME}?host={HOST}&port={PORT}".format(**database)
+    environment = {"CACHE_REDIS_URL": private.url, "DATABASE_URL": url, "ALLOWED_HOSTS": "*"}
     ports = [free_port(), free_port()]
 
     def level(*words: str) -> None:
