@@ -17,6 +17,7 @@ from shop.local.child import Child, stop_together
 from shop.local.identity import birth
 from shop.local.ledger import Entry
 from shop.local.logs import Log
+from shop.local.refusal import Broken
 from shop.local.state import State
 from shop.local.supervisor import RESTARTS, Supervisor
 from tests.local.conftest import CHECKOUT, Stage, lives
@@ -192,6 +193,23 @@ def test_who_does_not_stop_is_killed_with_all_its_children(state: State) -> None
 
     assert running.ending() == "was ended by signal 9 (Killed)"
     assert eventually(stage.everybody_is_gone)
+
+
+def test_one_group_ends_and_the_others_go_on(state: State) -> None:
+    """The one of the service that is named; its name is free again, and nobody is known by it meanwhile."""
+    supervisor = Supervisor(state, say=lambda _: None)
+    for name in ("server", "web"):
+        supervisor.start([witness(state, name, [])])
+    server, web = supervisor.pid("server"), supervisor.pid("web")
+
+    supervisor.end("web")
+
+    assert lives(server)
+    assert not lives(web)
+    assert [entry.name for entry in ledger.left_over(state.ledger)] == ["server"]
+    with pytest.raises(KeyError):
+        supervisor.end("web")
+    supervisor.stop()
 
 
 def test_who_stops_in_time_leaves_no_children_either(state: State) -> None:
@@ -425,3 +443,84 @@ def test_an_errand_that_takes_too_long_is_stopped(state: State) -> None:
 
     assert time.monotonic() - start < PATIENCE_SECONDS
     assert Stage(state).everybody_is_gone()
+
+
+# --- replacing
+
+
+def replaced(state: State, supervisor: Supervisor, *habits: str, leave_seconds: float = 0.0) -> list[str]:
+    """Replace "web" by one with these habits; returns what `switch` saw in the diary."""
+    seen: list[str] = []
+    diary = state.path / "diary"
+    services = [witness(state, "web", list(habits))]
+    supervisor.replace(services, lambda: seen.extend(diary.read_text().splitlines()), leave_seconds)
+    return seen
+
+
+def looked_after(supervisor: Supervisor) -> bool:
+    """One look at all that runs, as `watch` takes it."""
+    for post in list(supervisor._posts()):
+        supervisor._look_after(post)
+    return True
+
+
+def test_a_new_one_is_ready_before_the_old_one_goes(state: State) -> None:
+    """Both run at the switch; the old one is told to go after its time, and nobody starts it again."""
+    supervisor = Supervisor(state, lambda _: None)
+    first, second = state.path / "first", state.path / "second"
+    supervisor.start([witness(state, "web", [f"ready={first}"])])
+    old = supervisor.pid("web")
+
+    replaced(state, supervisor, f"ready={second}")
+
+    new = supervisor.pid("web")
+    assert new != old
+    assert lives(old)
+    assert {entry.pid for entry in ledger.left_over(state.ledger)} == {old, new}
+    assert eventually(lambda: looked_after(supervisor) and not lives(old))
+    assert supervisor.pid("web") == new
+    assert {entry.pid for entry in ledger.left_over(state.ledger)} == {new}
+    supervisor.stop()
+    assert not lives(new)
+
+
+def test_an_old_one_stays_for_its_time(state: State) -> None:
+    """However often somebody looks; a stop does not wait for it."""
+    supervisor = Supervisor(state, lambda _: None)
+    supervisor.start([witness(state, "web", [f"ready={state.path / 'first'}"])])
+    old = supervisor.pid("web")
+
+    replaced(state, supervisor, f"ready={state.path / 'second'}", leave_seconds=PATIENCE_SECONDS * 10)
+    for _ in range(10):
+        looked_after(supervisor)
+
+    assert lives(old)
+    supervisor.stop()
+    assert not lives(old)
+
+
+def test_a_new_one_that_does_not_come_up_leaves_the_old_one_at_work(state: State) -> None:
+    """Broken says why; nothing was switched, and nothing of the new one is left."""
+    supervisor = Supervisor(state, lambda _: None)
+    supervisor.start([witness(state, "web", [f"ready={state.path / 'first'}"])])
+    old = supervisor.pid("web")
+
+    with pytest.raises(Broken, match="web ended with status 3"):
+        replaced(state, supervisor, "dies", f"late={state.path / 'never'}")
+
+    looked_after(supervisor)
+    assert supervisor.pid("web") == old
+    assert lives(old)
+    assert {entry.pid for entry in ledger.left_over(state.ledger)} == {old}
+    supervisor.stop()
+
+
+def test_an_errand_that_fails_is_forgotten(state: State) -> None:
+    """Nobody starts it again later, as if it were a service."""
+    supervisor = Supervisor(state, lambda _: None)
+    with pytest.raises(Broken, match="errand ended with status 3"):
+        supervisor.run(witness(state, "errand", ["dies"]))
+
+    with pytest.raises(KeyError):
+        supervisor.pid("errand")
+    assert ledger.left_over(state.ledger) == []
