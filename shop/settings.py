@@ -184,6 +184,18 @@ RATE_LIMIT_PASSWORD = env.rate("RATE_LIMIT_PASSWORD", "10/10")
 #: Sign-ins and sign-ups of an address: each costs a slow hash.
 RATE_LIMIT_ACCOUNTS = env.rate("RATE_LIMIT_ACCOUNTS", "600/200")
 
+# --- The door: how many may be inside, and how long the others may wait ----------------------------------------------
+
+#: Requests that Django works on at a moment, for each process: one that computes while the others wait for a server.
+WEB_SLOTS = env.whole("WEB_SLOTS", 4, least=1, most=64)
+#: Threads of a web process, as its server was told: those without a slot wait for one, or refuse.
+WEB_THREADS = env.whole("WEB_THREADS", 64, least=2 * WEB_SLOTS + 24, most=1_024)
+#: Milliseconds that the least and the most important request may wait for a slot.
+QUEUE_LEAST_MS = env.whole("QUEUE_LEAST_MS", 20, least=1, most=10_000)
+QUEUE_MOST_MS = env.whole("QUEUE_MOST_MS", 250, least=1, most=10_000)
+if QUEUE_LEAST_MS > QUEUE_MOST_MS:
+    raise env.BadSetting("QUEUE_LEAST_MS", f"must be at most QUEUE_MOST_MS ({QUEUE_MOST_MS}), not {QUEUE_LEAST_MS}")
+
 # --- Django ----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [

@@ -1,4 +1,4 @@
-"""The door: the WSGI application that granian serves."""
+"""What granian serves: Django, behind the door."""
 
 import os
 
@@ -7,8 +7,11 @@ os.environ.setdefault("DATABASE_POOL", "on")  # many request threads share a few
 
 from django.core.wsgi import get_wsgi_application
 
-application = get_wsgi_application()
+django = get_wsgi_application()  # from here on there are models, which those below read
 
-from shop import wiring  # noqa: E402  it reads models, and there are none before the line above
+from shop import level_watch, wiring  # noqa: E402  see above
+from shop.door import Door, rooms  # noqa: E402  see above
 
+application = Door(django)
+level_watch.start(rooms().public.figures)
 wiring.share_breakers()

@@ -10,10 +10,11 @@ from shop.local.pings import http_answers
 from shop.local.service import Service
 from shop.local.tools import CHECKOUT
 
-#: Threads of a web process that may wait for a server at the same time.
-WEB_THREADS = 32
-#: Connections that may wait for a web process: a spike arrives at once and is refused by the shop, not by the kernel.
-WEB_BACKLOG = 2048
+#: Threads of a web process. Few of them work at a moment: the others are the seats of the waiting room, and refuse.
+WEB_THREADS = 64
+#: Connections that may wait for a web process, and that it may have (granian's backpressure is one of connections, and
+#: counts idle ones): a spike is refused by the shop, in order of importance, and not by the kernel, which knows none.
+WEB_BACKLOG = WEB_CONNECTIONS = 8_192
 #: Processes of the worker: one drains while the other confirms payments.
 WORKER_PROCESSES = 2
 #: Every queue the shop sends to.
@@ -55,10 +56,11 @@ def web(environment: Environment, options: Options) -> Service:
         [
             *("-m", "granian", "--interface", "wsgi", "--host", options.host, "--port", str(port)),
             *("--workers", str(options.workers), "--blocking-threads", str(WEB_THREADS)),
-            *("--backlog", str(WEB_BACKLOG), "--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
+            *("--backlog", str(WEB_BACKLOG), "--backpressure", str(WEB_CONNECTIONS), "--no-ws"),
+            *("--respawn-failed-workers", "--log-level", "warning"),
             "shop.wsgi:application",
         ],
-        {**environment, "DATABASE_POOL": "on"},
+        {**environment, "DATABASE_POOL": "on", "WEB_THREADS": str(WEB_THREADS)},
         is_ready=lambda: http_answers(port, "/readyz", host),
     )
 

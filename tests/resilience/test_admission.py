@@ -2,12 +2,21 @@
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from resilience.admission import IMPORTANCES, SHARDS, Budgets, Verdict, WaitingRoom
+from resilience.admission import (
+    GAP_LONGEST_SECONDS,
+    GAP_WEIGHT,
+    IMPORTANCES,
+    SHARDS,
+    Budgets,
+    Verdict,
+    WaitingRoom,
+)
 from resilience.comeback import Comeback
 from resilience.queue_figures import DELAY_BOUNDS, Figures, QueueFigures
 from tests.crowd import PATIENCE_SECONDS, at_once, eventually
@@ -229,12 +238,12 @@ def test_the_gap_is_that_of_a_room_that_is_full() -> None:
     """A pause in which a place was free is nobody's waiting time."""
     room = full()
     room.leave()
-    room._gap, room._gap_began = 0.010, float("-inf")
+    room._gap, room._gap_began = 0.0, time.monotonic() - GAP_LONGEST_SECONDS / 2
 
     room.enter(0, 0)
     room.leave()
 
-    assert room.gap_seconds < 0.011
+    assert room.gap_seconds < GAP_LONGEST_SECONDS / 2 * GAP_WEIGHT
 
 
 def test_a_hiccup_is_no_gap() -> None:
