@@ -1,6 +1,7 @@
 """What a page may read: facts of sales through the cache tiers, live counters shared by everybody who looks."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -25,6 +26,9 @@ LIVE_SECONDS = 0.5
 LIVE_STALE_SECONDS = 1
 #: Times as long beyond NORMAL: with a tenth of spread and the stale second, below the 2.5 s that clients are promised.
 LIVE_STRETCH = 2.5
+
+#: Sales that a process keeps put together: more than are published.
+COMPOSED_MAXIMUM = 1_000
 
 #: Its type does not know stale times.
 cache: Any = django_cache
@@ -220,7 +224,33 @@ def _load_levels(offer_ids: Mapping[str, list[int]], keys: list[str]) -> dict[st
     return {key: {str(each): known[each] for each in offer_ids[key] if each in known} for key in keys}
 
 
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """A sale as it reads until its facts, its counters or its phase change."""
+
+    facts: Sale
+    levels: dict[str, dict[str, Any]]
+    until_ms: float
+    sale: Sale
+
+
+#: By address, as far as this process has been asked; process memory answers with the same objects until they change.
+_composed: dict[str, _Composed] = {}
+
+
 def _with_levels(sale: Sale, levels: dict[str, dict[str, Any]]) -> Sale:
+    known, now = _composed.get(sale.slug), now_ms()
+    if known and known.facts is sale and known.levels is levels and now < known.until_ms:
+        return known.sale
+    composed = _compose(sale, levels)
+    changes = [moment for moment in (sale.opens_at_ms, sale.closes_at_ms) if moment > now]
+    if len(_composed) >= COMPOSED_MAXIMUM:
+        _composed.clear()
+    _composed[sale.slug] = _Composed(sale, levels, min(changes, default=math.inf), composed)
+    return composed
+
+
+def _compose(sale: Sale, levels: dict[str, dict[str, Any]]) -> Sale:
     offers = tuple(_counted(offer, levels.get(str(offer.id))) for offer in sale.offers)
     all_known = all(str(offer.id) in levels for offer in offers)
     return replace(sale, offers=offers, phase=_phase(sale, offers, all_known=all_known))

@@ -12,6 +12,8 @@ from django.utils.http import http_date
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 #: Of whatever is somebody's own, or of this moment.
 NEVER_KEPT = ("Cache-Control", "no-store")
+#: Of pages that are the same for everybody in a language.
+VARY = ("Vary", "Cookie, Accept-Language, Accept-Encoding")
 
 
 @dataclass(slots=True)

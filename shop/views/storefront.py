@@ -16,7 +16,6 @@ from shop.replies import HTML, JSON, Reply
 
 #: Names gzip, and not to say that it is not taken: `gzip;q=0`.
 _TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
-_VARY = ("Vary", "Cookie, Accept-Language, Accept-Encoding")
 #: Its reader may keep it, and asks each time whether it still is.
 _ASK_AGAIN = ("Cache-Control", "no-cache")
 
@@ -40,10 +39,10 @@ def _same_for_everybody(asked: Asked, page: pages.Page) -> Reply:
     """
     if _TAKES_GZIP.search(asked.environ.get("HTTP_ACCEPT_ENCODING", "")):
         tag = f'W/"{page.etag}"'
-        made = Reply(200, page.gzipped, HTML, [("Content-Encoding", "gzip"), ("ETag", tag), _ASK_AGAIN, _VARY])
+        made = Reply(200, page.gzipped, HTML, [("Content-Encoding", "gzip"), ("ETag", tag), _ASK_AGAIN, replies.VARY])
     else:
         tag = f'"{page.etag}"'
-        made = Reply(200, page.html, HTML, [("ETag", tag), _ASK_AGAIN, _VARY])
+        made = Reply(200, page.html, HTML, [("ETag", tag), _ASK_AGAIN, replies.VARY])
     return _unless_known(asked, tag, made)
 
 
