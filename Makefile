@@ -4,7 +4,8 @@ PORT    ?= 8000
 STATE   ?= .state
 WORKERS ?= 1
 LAN     ?=
-export PORT STATE WORKERS LAN
+EDGE    ?= on
+export PORT STATE WORKERS LAN EDGE
 
 # Some machines have a python3.12 on PATH that only prints an error: a Python counts when it runs.
 PY := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -20,13 +21,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PYTHON := .venv/bin/python
 
-.PHONY: help up test lint bench soak lock clean
+.PHONY: help up reload test lint bench soak lock clean
 
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 LAN=1)
+up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 LAN=1 EDGE=off)
 	@$(PYTHON) manage.py up
+
+reload: ## let new code serve, without dropping a request (STATE=.state)
+	@$(PYTHON) -m shop.local.reloading
 
 test: .venv/.ok ## run the tests on servers of their own
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/stories

@@ -35,6 +35,7 @@ OWN_VARIABLES = {
         "PORT",
         "WORKERS",
         "LAN",
+        "EDGE",
         "SHOP_URL",
         "PROVIDER_URL",
         "PROVIDER_HOST",

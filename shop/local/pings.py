@@ -32,7 +32,20 @@ def postgresql_answers(url: str) -> bool:
 
 def http_answers(port: int, path: str, host: str) -> bool:
     """200 on the loopback address. http.client takes no notice of proxy variables, and it must not."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PING_SECONDS)
+    return _is_ok(http.client.HTTPConnection("127.0.0.1", port, timeout=PING_SECONDS), path, host)
+
+
+def http_answers_on(unix_socket: Path, path: str, host: str) -> bool:
+    """The same on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as connected:
+        connected.settimeout(PING_SECONDS)
+        connected.connect(str(unix_socket))
+        connection = http.client.HTTPConnection(host)
+        connection.sock = connected
+        return _is_ok(connection, path, host)
+
+
+def _is_ok(connection: http.client.HTTPConnection, path: str, host: str) -> bool:
     try:
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().status == http.client.OK

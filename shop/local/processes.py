@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shop.local.edge import lane_socket
 from shop.local.options import Options
-from shop.local.pings import http_answers
+from shop.local.pings import http_answers, http_answers_on
 from shop.local.service import Service
 from shop.local.tools import CHECKOUT
 
@@ -15,6 +16,10 @@ WEB_THREADS = 64
 #: Connections that may wait for a web process, and that it may have (granian's backpressure is one of connections, and
 #: counts idle ones): a spike is refused by the shop, in order of importance, and not by the kernel, which knows none.
 WEB_BACKLOG = WEB_CONNECTIONS = 8_192
+#: The lanes behind the edge: each is the whole application, and gets the requests that are its own.
+LANES = ("express", "pages")
+#: What a reload starts anew besides: orders wait for it in the stream.
+RESTARTED_BY_RELOAD = ("worker", "beat")
 #: Processes of the worker: one drains while the other confirms payments.
 WORKER_PROCESSES = 2
 #: Every queue the shop sends to.
@@ -28,11 +33,11 @@ def prepare(environment: Environment) -> Service:
     return _python("prepare", ["manage.py", "prepare"], environment)
 
 
-def application(environment: Environment, options: Options, state: Path) -> list[Service]:
+def application(environment: Environment, web: list[Service], state: Path) -> list[Service]:
     """All processes of the shop. The provider is not ours when PROVIDER_PORT is not set."""
     return [
         *([provider(environment)] if environment.get("PROVIDER_PORT") else []),
-        web(environment, options),
+        *web,
         worker(environment, state / "worker.ready"),
         beat(environment, state / "beat-schedule"),
         _python("roll", ["manage.py", "demo", "--roll"], environment),
@@ -50,19 +55,45 @@ def provider(environment: Environment) -> Service:
 
 
 def web(environment: Environment, options: Options) -> Service:
+    """One process for everything, on the shop's port: without an edge."""
     port, host = int(environment["PORT"]), _host(environment["SHOP_URL"])
     return _python(
         "web",
-        [
-            *("-m", "granian", "--interface", "wsgi", "--host", options.host, "--port", str(port)),
-            *("--workers", str(options.workers), "--blocking-threads", str(WEB_THREADS)),
-            *("--backlog", str(WEB_BACKLOG), "--backpressure", str(WEB_CONNECTIONS), "--no-ws"),
-            *("--respawn-failed-workers", "--log-level", "warning"),
-            "shop.wsgi:application",
-        ],
-        {**environment, "DATABASE_POOL": "on", "WEB_THREADS": str(WEB_THREADS)},
+        _granian(options, "--host", options.host, "--port", str(port)),
+        {**environment, **_web_variables("all")},
         is_ready=lambda: http_answers(port, "/readyz", host),
     )
+
+
+def lanes(environment: Environment, options: Options, sockets: Path, generation: int) -> list[Service]:
+    """The two processes behind the edge, each on a socket of its own."""
+    return [lane(name, environment, options, lane_socket(sockets, name, generation)) for name in LANES]
+
+
+def lane(name: str, environment: Environment, options: Options, socket: Path) -> Service:
+    host = _host(environment["SHOP_URL"])
+    return _python(
+        name,
+        # Anybody may open the socket who can reach it: its folder is open to us and to the account of nginx alone.
+        _granian(options, "--uds", str(socket), "--uds-permissions", "0666"),
+        {**environment, **_web_variables(name), "TRUSTED_PROXIES": "1"},  # which is the edge
+        is_ready=lambda: http_answers_on(socket, "/readyz", host),
+        ready_file=socket,  # granian does not take over one that a killed process has left
+    )
+
+
+def _granian(options: Options, *listens: str) -> list[str]:
+    return [
+        *("-m", "granian", "--interface", "wsgi", *listens),
+        *("--workers", str(options.workers), "--blocking-threads", str(WEB_THREADS)),
+        *("--backlog", str(WEB_BACKLOG), "--backpressure", str(WEB_CONNECTIONS), "--no-ws"),
+        *("--respawn-failed-workers", "--log-level", "warning"),
+        "shop.wsgi:application",
+    ]
+
+
+def _web_variables(lane: str) -> dict[str, str]:
+    return {"DATABASE_POOL": "on", "WEB_THREADS": str(WEB_THREADS), "LANE": lane}
 
 
 def worker(environment: Environment, ready_file: Path) -> Service:

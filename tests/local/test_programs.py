@@ -7,7 +7,7 @@ import pytest
 
 from shop.local import debian, wheels
 from shop.local.accounts import service_account
-from shop.local.programs import MEMCACHED, POSTGRESQL, REDIS, Kind, best, missing, on_this_machine, programs_in
+from shop.local.programs import MEMCACHED, NGINX, POSTGRESQL, REDIS, Kind, best, missing, on_this_machine, programs_in
 from shop.local.state import State
 from shop.local.supervisor import Supervisor
 from shop.local.tools import Tools
@@ -177,3 +177,17 @@ def test_what_is_nowhere_is_named_with_the_command_that_installs_it(make: Make, 
     make("bin/dnf", "")
     assert str(missing(REDIS, {"PATH": str(state.path / "bin")})).endswith("Install it: dnf install valkey")
     assert str(missing(POSTGRESQL, {"PATH": "/nowhere"})).endswith("Put postgres on PATH")
+
+
+def test_nginx_tells_its_version_in_its_own_way(make: Make) -> None:
+    """By -V and on stderr, together with what it was built with; before 1.20 its connections have no age."""
+    folder = make("bin/nginx", "").parent
+    (folder / "nginx").write_text("#!/bin/sh\necho nginx version: nginx/1.22.1 >&2\necho configured: --with-x >&2\n")
+
+    program = best(NGINX, programs_in([folder], NGINX, "test", service_account()))
+
+    assert str(program) == "nginx 1.22.1"
+    assert program is not None
+    assert "--with-x" in program.said
+    (folder / "nginx").write_text("#!/bin/sh\necho nginx version: nginx/1.18.0 >&2\n")
+    assert found(NGINX, folder) == "none"

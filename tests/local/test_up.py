@@ -40,6 +40,9 @@ from tests.servers import clean_environment
         ({"PROVIDER_PORT": "x"}, "PROVIDER_PORT must be a port from 1 to 65535, not 'x'"),
         ({"WORKERS": "0"}, "WORKERS must be a whole number from 1, not '0'"),
         ({"WORKERS": "two"}, "WORKERS must be a whole number from 1, not 'two'"),
+        ({"EDGE": "maybe"}, "EDGE must be on or off, not 'maybe'"),
+        ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES must be a whole number from 0 to 9, not '-1'"),
+        ({"TRUSTED_PROXIES": "10"}, "TRUSTED_PROXIES must be a whole number from 0 to 9, not '10'"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_refused(variables: dict[str, str], line: str) -> None:
