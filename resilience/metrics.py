@@ -5,40 +5,63 @@ Counting never raises: a request is worth more than its number. Binding may, and
 """
 
 import logging
-from typing import Any
+import os
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import prometheus_client
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
 logger = logging.getLogger(__name__)
+
+#: Held by whoever counts, and by whoever forks: the client's own locks are free in the child. Re-entrant, because the
+#: handler of a signal may count in the middle of it.
+_counting = threading.RLock()
+os.register_at_fork(before=_counting.acquire, after_in_child=_counting.release, after_in_parent=_counting.release)
+
+
+def _whole(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Nobody forks in the middle of it."""
+
+    @wraps(method)
+    def whole(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
+        with _counting:
+            return method(*arguments, **named)
+
+    return whole
+
+
+def _counts(method: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """The same, and never raises: the folder of the processes' numbers is gone, say, or its disk is full."""
+
+    @wraps(method)
+    def counts(*arguments: Parameters.args, **named: Parameters.kwargs) -> None:
+        try:
+            with _counting:
+                method(*arguments, **named)
+        except Exception:
+            logger.exception("something was not counted")
+
+    return counts
 
 
 class Counter(prometheus_client.Counter):
-    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
-        try:
-            super().inc(amount, exemplar)
-        except Exception:
-            _not_counted(self)
+    labels = _whole(prometheus_client.Counter.labels)
+    inc = _counts(prometheus_client.Counter.inc)
 
 
 class Gauge(prometheus_client.Gauge):
-    def set(self, value: float) -> None:
-        try:
-            super().set(value)
-        except Exception:
-            _not_counted(self)
+    labels = _whole(prometheus_client.Gauge.labels)
+    set = _counts(prometheus_client.Gauge.set)
 
 
 class Histogram(prometheus_client.Histogram):
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        try:
-            super().observe(amount, exemplar)
-        except Exception:
-            _not_counted(self)
-
-
-def _not_counted(metric: Any) -> None:
-    """The folder of the processes' numbers is gone, say, or its disk is full."""
-    logger.exception("%s was not counted", metric._name)
+    labels = _whole(prometheus_client.Histogram.labels)
+    observe = _counts(prometheus_client.Histogram.observe)
 
 
 #: Upper bounds in seconds: the promise is 300 ms, and what is over the last one is lost to whoever asked.

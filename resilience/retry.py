@@ -63,13 +63,13 @@ class Budget:
         self._price = successes_for_one
         self._most = self._credit = retries_maximum * successes_for_one  # in successes: whole numbers add up exactly
         self._retries, self._shown = RETRIES.labels(dependency), RETRY_BUDGET.labels(dependency)
-        self._shown.set(self.retries_left)
         self._make_lock()
         _budgets.add(self)
 
     def _make_lock(self) -> None:
-        """Also in a forked child, where whoever held it does not exist."""
+        """Also in a forked child, where whoever held it does not exist, and whose numbers begin at nought."""
         self._changing = threading.Lock()
+        self._shown.set(self.retries_left)
 
     @property
     def retries_left(self) -> int:

@@ -111,3 +111,36 @@ def test_counting_never_raises(folder: Path) -> None:
     )
 
     assert process.returncode == 3
+
+
+#: Forks while four threads count, with a change of threads at nearly every step; each child counts once.
+FORKING = """
+import os, sys, threading
+from resilience.metrics import REFUSALS
+refused = REFUSALS.labels("all", "busy", "1")
+sys.setswitchinterval(1e-6)
+def storm():
+    while True:
+        refused.inc(0)
+for _ in range(4):
+    threading.Thread(target=storm, daemon=True).start()
+for _ in range(100):
+    if not (pid := os.fork()):
+        refused.inc()
+        os._exit(0)
+    os.waitpid(pid, 0)
+os._exit(0)
+"""
+
+
+def test_a_fork_in_a_storm_of_counts_counts_on(folder: Path) -> None:
+    """No child waits for a lock that a thread holds which it does not have."""
+    subprocess.run(
+        [sys.executable, "-c", FORKING],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=True,
+        timeout=60,
+        start_new_session=True,
+    )
+
+    assert number(REFUSED) == 100
