@@ -23,7 +23,7 @@ SHARE_OF_OTHERS = 0.25
 CALM, OVERLOADS = 0.8, (2, 5, 10)
 #: Without a room, twice the peak is enough.
 UNPROTECTED = 2
-#: Of the processor, what buyers alone may need to be sure of it: arrivals come in clusters.
+#: Of what refusals leave, the part that buyers may need to be sure of it: arrivals come in clusters.
 BUYERS_FIT = 0.9
 #: Of the peak: where refusals alone take the processor, no ratio means anything.
 NEXT_TO_NOTHING = 0.05
@@ -66,13 +66,13 @@ class Goodput:
             report = server.under(self._scene.kinds, Stage(times * known.peak, seconds)).report
             [seen] = report.stages
             late.append(report.client_late_ms)
-            if known.part_of_processor(times, BUYERS, SHARES[BUYERS]) <= BUYERS_FIT:
+            possible = bound(seen.total("offered") / seconds / known.peak, refusal)
+            if known.part_of_processor(times, BUYERS, SHARES[BUYERS]) <= BUYERS_FIT * possible:
                 buyers.append(seen.share("good", BUYERS))
             if times == CALM:
                 yield from _calm(seen, known)
             else:
-                offered = seen.total("offered") / seconds / known.peak
-                yield from _overloaded(f"{times}x", seen, known, bound(offered, refusal))
+                yield from _overloaded(f"{times}x", seen, known, possible)
         yield Sample(100 * min(buyers), "%", "buyers while they alone fit")
         yield Sample(max(late), "ms", "the client was late, p99")
 
