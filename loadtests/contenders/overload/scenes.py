@@ -13,8 +13,8 @@ SHARES: Mapping[int, float] = {3: 0.1, 2: 0.3, 1: 0.5, 0: 0.1}
 BUYERS = 3
 #: People at the sale: more than the room has shards, so that all of them are drawn from.
 SHOPPERS = 400
-#: What granian serves in production: door, levels, Django.
-THE_SHOP = "shop.wsgi:application"
+#: Door, levels and Django.
+PAGES = "loadtests.contenders.overload.pages:application"
 #: Seconds a ticket counts: it is made before everything else, and used to the end.
 AN_HOUR = "3600"
 
@@ -57,7 +57,7 @@ def sale(house: House) -> Scene:
     }
     kinds = [Kind(importance, share, requests[importance]) for importance, share in SHARES.items()]
     variables = {"TICKET_SECONDS": AN_HOUR}
-    return Scene(f"{place}:without", THE_SHOP, f"{place}:refusing", kinds, alike=False, variables=variables)
+    return Scene(f"{place}:without", PAGES, f"{place}:refusing", kinds, alike=False, variables=variables)
 
 
 def _request(method: str, path: str, cookie: str = "", body: str = "", accept: str = "application/json") -> str:
