@@ -10,16 +10,19 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def page() -> bytes:
-    """Of all processes that share the folder; of this one when there is none."""
-    if not (folder := os.environ.get(FOLDER)):
-        return generate_latest()
-    _forget_the_dead(Path(folder))
+def page(*others: Collector) -> bytes:
+    """Of all processes that share the folder; of this one when there is none. And what others know, of no process."""
     registry = CollectorRegistry()
+    for each in others:
+        registry.register(each)
+    if not (folder := os.environ.get(FOLDER)):
+        return generate_latest() + generate_latest(registry)
+    _forget_the_dead(Path(folder))
     MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 

@@ -11,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import shop.tasks  # and with it all modules that declare metrics
 import shop.urls  # noqa: F401  # the same of the web processes
+from shop import gauges
 
 OPS = Path(__file__).parent.parent / "ops"
 
@@ -34,7 +35,7 @@ def declared() -> dict[str, set[str]]:
             [family] = collector.describe()
             for suffix in SUFFIXES[family.type]:
                 found[family.name + suffix] = {*collector._labelnames, *(["le"] if suffix == "_bucket" else [])}
-    return found
+    return found | {name: set(labels) for name, (_, labels) in gauges.GAUGES.items()}
 
 
 def panels() -> list[dict[str, Any]]:

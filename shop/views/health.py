@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from inventory import lag
 from resilience import breaker, degradation, scraping
-from shop import readiness
+from shop import gauges, readiness
 from shop.readiness import Part, word
 from shop.views.methods import takes
 
@@ -62,4 +62,4 @@ def _recording(behind: lag.Lag | Exception, *, database: str) -> dict[str, Any]:
 
 @takes("GET")
 def metrics(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse(scraping.page(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(scraping.page(gauges.LastSeen()), content_type=CONTENT_TYPE_LATEST)

@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import caches
 from django.db import transaction
 from django.test import Client
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from inventory import drift
 from inventory.models import DeadEntry, Reservation, Stock
@@ -178,7 +178,10 @@ def test_a_click_that_cannot_be_counted_is_answered(
 
 
 def gauge(name: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(name, labels)
+    """As `/metrics` shows it."""
+    registry = CollectorRegistry()
+    registry.register(gauges.LastSeen())
+    return registry.get_sample_value(name, labels)
 
 
 def test_gauges_show_stock_and_what_waits(sale: Sale, offer: Offer, make_shopper: Callable[[], Client]) -> None:
@@ -211,8 +214,24 @@ def test_drift_is_told_when_nothing_moves(sale: Sale, offer: Offer, shopper: Cli
     assert gauge("shop_drift_units", sale=sale.slug) == 1
 
 
-def test_gauges_grow_old_while_nobody_can_look(sale: Sale, stock_redis_away: Callable[[], None]) -> None:
-    """Redis is away: the values stay, and the time at which they were seen tells their age."""
+def test_drift_is_remembered_while_something_moves(
+    sale: Sale, offer: Offer, make_shopper: Callable[[], Client]
+) -> None:
+    """A sale that sells all the time would never show what was found before."""
+    Stock.objects.filter(pk=offer.pk).update(held=2)
+    tasks.look()
+    clicks.hold(make_shopper(), sale)
+
+    tasks.look()
+
+    assert gauge("shop_drift_units", sale=sale.slug) == 2
+
+
+def test_gauges_grow_old_while_nobody_can_look(
+    client: Client, sale: Sale, stock_redis_away: Callable[[], None]
+) -> None:
+    """Redis is away: the values stay for a while, and the time at which they were seen tells their age. Then they are
+    gone, which an alert asks for."""
     tasks.look()
     seen = gauge("shop_looked_at_seconds")
     stock_redis_away()
@@ -221,3 +240,19 @@ def test_gauges_grow_old_while_nobody_can_look(sale: Sale, stock_redis_away: Cal
         gauges.look()
 
     assert gauge("shop_looked_at_seconds") == seen
+    caches["default"].clear()
+    assert gauge("shop_looked_at_seconds") is None
+    assert b"# HELP shop_looked_at_seconds" in client.get("/metrics").content
+
+
+def test_what_another_version_saw_hides_no_other_number(
+    client: Client, sale: Sale, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a new version is rolled out, its worker may have seen what this process does not know."""
+    caches["default"].set(gauges._SEEN, [["a_gauge_of_tomorrow", [], 1]])
+
+    answer = client.get("/metrics")
+
+    assert answer.status_code == 200
+    assert b"http_answer_seconds_count" in answer.content
+    assert "the gauges cannot be shown" in caplog.text
