@@ -15,8 +15,10 @@ import redis
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
+from prometheus_client import REGISTRY
 from pytest_django import Settings
 
+from resilience.rate_limit import _Memory
 from shop import limits
 from shop.models import Sale
 from tests.conftest import Shopper
@@ -73,7 +75,7 @@ def test_the_address_is_what_our_own_proxies_say(
     """The entry that the outermost of our proxies made counts; without one, the peer."""
     settings.TRUSTED_PROXIES = trusted
 
-    address = limits.address_of(request_from(peer, forwarded))
+    address = limits.address_of(request_from(peer, forwarded).META)
 
     assert (str(address) if address else None) == is_
 
@@ -89,9 +91,62 @@ def test_a_buyer_clicks_too_fast(settings: Settings, sale: Sale, shopper: Shoppe
     answer = clicks.buy(shopper, sale, ticket)
 
     assert (answer.status_code, answer.json()["outcome"]) == (429, "SLOW_DOWN")
-    assert 1 <= int(answer["Retry-After"]) <= 60
+    assert 1 <= int(answer["Retry-After"]) <= 60 * limits.LATEST
     assert clicks.send(shopper, f"/sales/{sale.slug}/ticket").status_code == 429
     assert clicks.counters(sale.offers.get()) == before
+
+
+@pytest.mark.parametrize("verb", ["pay", "cancel"])
+def test_orders_are_not_pressed_too_fast(settings: Settings, sale: Sale, shopper: Shopper, verb: str) -> None:
+    """Paying asks the provider, cancelling locks rows: both count like clicks, also for an order that is none."""
+    order = clicks.order(shopper, sale)
+    settings.RATE_LIMIT_BUYER, settings.RATE_LIMIT_ADDRESS = ONE, MANY
+    limits._limiter.cache_clear()
+    redis.Redis.from_url(django_settings.CACHE_REDIS_URL).delete(f"rate:buyer:{shopper.user.pk}")
+
+    codes = [clicks.send(shopper, f"/orders/{number}/{verb}").status_code for number in ("none", order.number)]
+
+    assert codes == [404, 429]
+    order.refresh_from_db()
+    assert order.state == "awaiting_payment"
+
+
+def test_who_is_refused_together_comes_back_apart(settings: Settings, sale: Sale, client: Client) -> None:
+    """Each hears a wait of its own, none of which is too short."""
+    settings.RATE_LIMIT_ADDRESS = ONE
+    url = f"/sales/{sale.slug}/ticket"
+    client.post(url, headers=clicks.JSON)
+
+    waits = {int(client.post(url, headers=clicks.JSON)["Retry-After"]) for _ in range(50)}
+
+    assert len(waits) > 3
+    assert min(waits) > 50
+
+
+def test_refusals_are_counted_by_limit_and_tier(settings: Settings, sale: Sale, client: Client) -> None:
+    """By the limit that asks for the longest wait, and by who refused."""
+    settings.RATE_LIMIT_ADDRESS = ONE
+    before = REGISTRY.get_sample_value("rate_limited_total", {"limit": "address", "tier": "memory"}) or 0
+
+    for _ in range(3):
+        client.post(f"/sales/{sale.slug}/ticket", headers=clicks.JSON)
+
+    assert REGISTRY.get_sample_value("rate_limited_total", {"limit": "address", "tier": "memory"}) == before + 2
+
+
+def test_ten_thousand_strangers_and_a_header_of_100_kb(settings: Settings) -> None:
+    """A crowd that lies about itself: each is who our proxy says, and memory has no more keys than it may."""
+    settings.TRUSTED_PROXIES, settings.RATE_LIMIT_ADDRESS = 1, ONE
+    lie = "1.2.3.4,x\x1b[2J," * 6_000
+    limiter: Any = limits._limiter(settings.WEB_PROCESSES)
+    limiter._own = _Memory(1_000)
+
+    for number in range(10_000):
+        stranger = {"HTTP_X_FORWARDED_FOR": f"{lie}10.{number >> 16}.{number >> 8 & 255}.{number & 255}"}
+        assert str(limits.address_of(stranger)).startswith("10.0.")
+        assert limiter._own.admit({f"address:{limits.address_of(stranger)}": limits._limit("address", *ONE)}) == 0.0
+
+    assert len(limiter._own) <= 1_000
 
 
 def test_a_page_says_how_long(settings: Settings, sale: Sale, shopper: Shopper) -> None:
