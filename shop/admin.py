@@ -25,7 +25,8 @@ from shop import audit, opening, orders, postman, preheating, tasks
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_dead_tasks import DeadTaskAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
-from shop.models import DeadTask, Offer, Order, Payment, Product, ProviderEvent, Sale
+from shop.admin_overrides import OverrideAdmin
+from shop.models import DeadTask, Offer, Order, Override, Payment, Product, ProviderEvent, Sale
 from shop.templatetags.money import money
 
 #: Offers of one sale: they are put on the shelf in one transaction, which Redis may hold up 0.25 s for each.
@@ -36,6 +37,7 @@ ROWS_MAXIMUM = 100
 admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
 admin.site.register(DeadEntry, DeadEventAdmin)
+admin.site.register(Override, OverrideAdmin)
 admin.site.register(DeadTask, DeadTaskAdmin)
 
 

@@ -24,7 +24,6 @@ from pytest_django import Settings
 from resilience import degradation, quiet_logging
 from resilience.breaker import Breaker
 from resilience.degradation import Level, Situation
-from resilience.notice import Notice
 from resilience.quiet_logging import Gate
 from shop import level_watch, overrides
 from shop.local.servers import Running
@@ -172,25 +171,17 @@ def test_redis_hangs_and_it_stays_until_its_end(frozen: Callable[[str], Any]) ->
         eventually(lambda: not hearing.look())
 
 
-def test_both_are_away_and_it_ends_by_itself(frozen: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level is forced as long as it was meant to be, and not longer."""
+def test_both_are_away_and_it_ends_by_itself(frozen: Callable[[str], Any]) -> None:
+    """The level is forced as long as it was meant to be, and not longer; nobody waits for what hangs."""
     hearing = overrides.Hearing()
-    force(seconds=1.5)
+    force(seconds=3)
     assert hearing.look()
-    monkeypatch.setattr(overrides, "notice", Notice("nowhere", "overrides"))
-    away: list[int] = []
 
-    def no_rows() -> list[overrides.Said]:
-        away.append(1)
-        raise overrides.DatabaseError("PostgreSQL is away")
-
-    monkeypatch.setattr(overrides, "read", no_rows)
-
-    with frozen("redis-cache"):
-        monkeypatch.setattr(overrides, "notice", Notice("redis", "overrides"))
+    with frozen("redis-cache"), frozen("postgresql"):
         assert [each.value for each in hearing.look()] == ["SHED"]
-        eventually(lambda: away)
+        assert hearing._reading.locked()
         eventually(lambda: not hearing.look())
+    eventually(lambda: not hearing._reading.locked())
 
 
 # --- What a process does ---------------------------------------------------------------------------------------------
