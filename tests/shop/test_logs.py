@@ -132,3 +132,46 @@ def test_a_workers_log(tmp_path: Path) -> None:
     told = [line for line in read(log.read_text()) if "unregistered task" in line["message"]]
     assert {line["logger"] for line in told} == {"celery.worker.consumer.consumer"}
     assert 0 < len(told) <= 20
+
+
+#: What a client may put where an id or a name is expected: a forged line, a colour, a bell, the end of a line for some.
+EVIL = "x\r\nforged\x1b[31m\x07\u2028\x85\x00"
+
+VISITS = """
+import sys, django
+django.setup()
+from urllib.parse import quote
+from django.conf import settings
+from django.test import Client
+from resilience.log_lines import labelled
+import logging
+evil = sys.argv[1].encode().decode("unicode_escape")
+settings.RATE_LIMIT_EXEMPT = []
+client = Client(headers={"x-request-id": evil}, raise_request_exception=False, REMOTE_ADDR=evil)
+client.get(f"/sales/{quote(evil)}/")
+client.get(f"/{quote(evil)}/")
+client.post("/accounts/login/", {"username": evil, "password": evil})
+client.post("/payments/callback", evil, content_type="application/json", headers={"x-signature": evil})
+with labelled(buyer=evil, sale=evil):
+    logging.getLogger(evil).error("names %s", evil)
+"""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_name_of_a_client_reaches_the_log_raw(log_format: str) -> None:
+    """Request id, address, slug, username, signature and labels: every line of the log is one of ours, and shows what
+    would otherwise be done by a terminal."""
+    escaped = EVIL.encode("unicode_escape").decode()
+    settings = {"LOG_FORMAT": log_format, "LOG_LEVEL": "INFO", "DATABASE_URL": "host=/nowhere"}
+    ended = subprocess.run(
+        [sys.executable, "-c", VISITS, escaped], cwd=CHECKOUT, env={**os.environ, **settings}, capture_output=True
+    )
+    told = ended.stderr.decode()
+
+    assert ended.returncode == 0, told
+    assert "forged" in told
+    lines = told.split("\n")
+    assert not [line for line in lines if line.lstrip().startswith("forged")]
+    assert all(each.isprintable() for each in lines)
+    if log_format == "json":
+        assert any(json.loads(line)["message"].startswith("names x\r\nforged") for line in lines if line)
