@@ -347,7 +347,8 @@ class Breaker:
         was_closed = self._switch.current_state == CLOSED
         if was_closed and now - self._closed_at >= self.thresholds.calm_seconds:
             self._openings = 0
-        seconds = min(self.thresholds.open_maximum_seconds, self.thresholds.open_seconds * 2**self._openings)
+        first, longest = _open_times or (self.thresholds.open_seconds, self.thresholds.open_maximum_seconds)
+        seconds = min(longest, first * 2**self._openings)
         self._openings = min(self._openings + 1, 30)
         self._tries_again_at = now + seconds * uniform(1 - OPEN_SPREAD, 1 + OPEN_SPREAD)
         self._start_counting()
@@ -389,11 +390,20 @@ class _Bridge(pybreaker.CircuitBreakerListener):
 
 _breakers: "WeakSet[Breaker]" = WeakSet()
 _listeners: list[Listener] = []
+#: What an operator has said, instead of what each breaker's thresholds say.
+_open_times: tuple[float, float] | None = None
 
 
 def all_of_this_process() -> list[Breaker]:
     """By name."""
     return sorted(_breakers, key=lambda breaker: breaker.name)
+
+
+def leave_alone(first_seconds: float, longest_seconds: float) -> None:
+    """The open time of all breakers of this process, now and later, and the bound up to which it doubles."""
+    global _open_times
+    Thresholds(open_seconds=first_seconds, open_maximum_seconds=longest_seconds)  # refuses what makes no sense
+    _open_times = first_seconds, longest_seconds
 
 
 def listen(listener: Listener) -> None:

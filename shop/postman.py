@@ -27,7 +27,7 @@ LETTERS_MAXIMUM = 100
 DELIVER_SECONDS = 1.0
 
 #: Two threads publish, so that two hanging calls are all there can be. A message takes the broker a millisecond.
-guard = Guard("broker", thresholds=Thresholds(failures_in_a_row=2, slow_seconds=1.0, open_maximum_seconds=5.0))
+guard = Guard("broker", thresholds=Thresholds(failures_in_a_row=2, slow_seconds=1.0))
 
 logger = logging.getLogger(__name__)
 

@@ -130,20 +130,21 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,  # kombu's default is for ever: a publish would hang on a dead peer
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
-    "health_check_interval": 5,  # no retry on timeout beside it: a ring in vain would hold its thread twice as long
+    "health_check_interval": 5,
+    "retry_on_timeout": True,
 }
 CELERY_TASK_TIME_LIMIT = 30  # seconds; every task is short by design and safe to repeat
 
 # --- Trying again: at one layer, named in resilience/README.md, and paid for by successes -----------------------------
 
-#: With fewer than ten successes for a retry, an outage of everything but every tenth call would hear more than 1.1
-#: times of what is asked.
-_BUDGET = {"successes for a retry": (10, 1_000), "retries saved": (0, 100)}
 #: Seconds for which a dependency that fails is left alone: at first, and at most after failing again and again. A look
 #: at whether it is back costs a few requests their time, and half a minute would keep a sale closed that could sell.
 BREAKER_OPEN_SECONDS = env.numbers("BREAKER_OPEN_SECONDS", "1/5", {"seconds at first": (1, 60), "at most": (1, 600)})
 if BREAKER_OPEN_SECONDS[0] > BREAKER_OPEN_SECONDS[1]:
     raise env.BadSetting("BREAKER_OPEN_SECONDS", f"{BREAKER_OPEN_SECONDS[0]} at first is more than at most")
+#: With fewer than ten successes for a retry, an outage of everything but every tenth call would hear more than 1.1
+#: times of what is asked.
+_BUDGET = {"successes for a retry": (10, 1_000), "retries saved": (0, 100)}
 #: Questions to the payment provider: attempts, ms of the first pause, and the budget of a process.
 RETRY_PROVIDER = env.numbers(
     "RETRY_PROVIDER", "3/50/10/10", {"attempts": (1, 3), "ms of the first pause": (0, 1_000), **_BUDGET}

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -30,8 +30,6 @@ from resilience.refused import Refused
 TIMEOUT_SECONDS = 0.05
 #: Connections of one process to one node: more than its request threads.
 POOL_SIZE = 128
-#: A look at whether a node is back costs one reader a twentieth of a second.
-LIMITS = Thresholds(open_maximum_seconds=5.0)
 #: Seconds an entry stays: bounds how long a lost invalidation is believed. Never 1, which memcached may end at once.
 KEPT_SECONDS = 10
 #: Seconds that an invalidated key refuses old values: longer than a reader that began before may take.
@@ -184,7 +182,7 @@ class _Node:
     def __init__(self, location: str, timeout_seconds: float) -> None:
         self.location = location
         self._timeout_seconds = timeout_seconds
-        limits = replace(LIMITS, slow_seconds=max(LIMITS.slow_seconds, timeout_seconds))
+        limits = Thresholds(slow_seconds=max(Thresholds().slow_seconds, timeout_seconds))
         self.guard = Guard(f"memcached {location}", at_once=POOL_SIZE, thresholds=limits)
 
     def ask(self, question: Callable[[Any], Result]) -> Result:

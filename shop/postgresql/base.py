@@ -32,8 +32,7 @@ LISTEN_SECONDS = 0.1
 LOOK_SECONDS = 0.02
 
 #: Waiting for one of the pool's connections is not PostgreSQL's slowness, so only what is far longer counts as slow.
-#: A second look costs one refused connection; half a minute of it would keep a shop closed that works.
-postgresql = Guard("PostgreSQL", thresholds=Thresholds(slow_seconds=1.0, open_maximum_seconds=5.0))
+postgresql = Guard("PostgreSQL", thresholds=Thresholds(slow_seconds=1.0))
 
 Result = TypeVar("Result")
 

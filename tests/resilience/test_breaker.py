@@ -44,6 +44,12 @@ class Clock:
         self.now += seconds
 
 
+@pytest.fixture(autouse=True)
+def thresholds_of_the_toolbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not what the shop says about all its breakers."""
+    monkeypatch.setattr("resilience.breaker._open_times", None)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -455,3 +461,16 @@ def test_it_says_one_line_when_it_opens_and_one_when_it_closes(
 def test_a_threshold_that_makes_no_sense_is_refused_with_its_name_and_range(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be from .* to .*, not {value}"):
         replace(LIMITS, **{name: value})
+
+
+def test_an_operator_says_how_long_all_of_them_are_left_alone(breaker: Breaker, clock: Clock) -> None:
+    breakers.leave_alone(3.0, 4.0)
+
+    opened(breaker)
+    assert 3 * (1 - OPEN_SPREAD) <= breaker.open_seconds_left <= 3 * (1 + OPEN_SPREAD)
+    clock.pass_by(LONG_SECONDS)
+    fail(breaker)
+
+    assert breaker.open_seconds_left <= 4 * (1 + OPEN_SPREAD)
+    with pytest.raises(ValueError, match="open_seconds must be from"):
+        breakers.leave_alone(5.0, 4.0)
