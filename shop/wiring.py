@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from typing import Any
 
+from celery.signals import worker_process_init
 from django.conf import settings
 from django.db import connections
 from django.utils import translation
 from kombu.exceptions import OperationalError
 
 from inventory import doorbell
+from inventory.admin import Record
 from resilience import breaker, parallel
 from resilience.cache import stack
 from resilience.hints import Hints, HintThread
-from shop import celery, invalidations, postman, publishing
+from shop import celery, invalidations, level_watch, levels, postman, publishing
 
 #: Seconds after which a ring is worth nothing: the beat has rung since.
 RING_EXPIRES = 5
@@ -29,6 +32,13 @@ def connect() -> None:
     publishing.connect()
     stack.install(after_background_load=connections.close_all, invalidate_later=_invalidate_later)
     parallel.install(_as_here)
+    Record.may_search = staticmethod(levels.ADMIN_SEARCH.is_on)
+    worker_process_init.connect(_watch_the_level)
+
+
+def _watch_the_level(**_: Any) -> None:
+    """In each process of Celery's pool, after its fork, which no thread survives: staff's orders count there, too."""
+    level_watch.start()
 
 
 def share_breakers() -> None:
