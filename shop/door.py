@@ -182,12 +182,14 @@ def _given_up(importance: Importance, path: str) -> Kind | None:
 
 
 def _rank_of(importance: Importance, path: str, cookie: str | None) -> Importance:
-    """Staff are all of the same importance, in a room where there is no other. Who would buy must be somebody: without
-    a cookie of ours it ranks with those who look. (The provider has none; its signature is looked at inside.)"""
+    """Who would buy must be somebody: without a cookie of ours it ranks with those who look. (The provider has none, and
+    its signature is looked at inside.) Staff have a room where there is no other rank, and are not counted as buyers."""
+    if importance is Importance.STAFF:
+        return Importance.FOLLOWING
     is_click = importance is Importance.BUYING and not path.startswith("/payments/")
     if is_click and (cookie is None or buyers.read(cookie) is None):
         return Importance.LOOKING
-    return min(importance, Importance.BUYING)
+    return importance
 
 
 def _nothing(_most: int) -> bytes:
