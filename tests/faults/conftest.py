@@ -1,13 +1,19 @@
-"""What is broken here: one world for all tests that need it, whose servers take seconds to start, and a Redis alone."""
+"""What is broken here: one world for all tests that need it, whose servers take seconds to start, a Redis alone, and a
+shop behind proxies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from pytest_django import Settings
 
 from inventory import _connection
 from shop.local.servers import Running
+from shop.models import Sale
+from tests.faults.matrix import ROUNDS, Complaints, Scene
+from tests.faults.proxied_shop import ProxiedShop, proxied_shop
+from tests.faults.visits import StallMeter
 from tests.faults.world import World
 from tests.private_redis import PrivateRedis
 
@@ -26,3 +32,32 @@ def private(servers: Running, tmp_path: Path, settings: Settings) -> Iterator[Pr
     _connection.stock_redis.cache_clear()
     yield private
     _connection.stock_redis.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def shop(django_db_setup: None) -> Iterator[ProxiedShop]:
+    with proxied_shop() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def meter() -> Iterator[StallMeter]:
+    with StallMeter() as ticking:
+        yield ticking
+
+
+@pytest.fixture
+def play(
+    shop: ProxiedShop, meter: StallMeter, stock_redis: redis.Redis, make_sale: Callable[..., Sale]
+) -> Iterator[Callable[[str, str], Complaints]]:
+    """`play(dependency, fault)`: a sale while that is broken, and healed; everything that was wrong."""
+    sale = make_sale(quantity=1_000, limit=3, hold=3_600)
+    unread = [make_sale() for _ in range(ROUNDS)]
+    scene = Scene(shop, meter, stock_redis, sale.offers.select_related("product", "sale").get(), unread)
+
+    def told(dependency: str, fault: str) -> Complaints:
+        complaints = scene.play(dependency, fault)
+        return [f"without {dependency} ({fault}):", *complaints, shop.last_words()] if complaints else []
+
+    yield told
+    shop.heal()

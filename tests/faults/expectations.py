@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from shop import criticality
+from shop.criticality import Importance
 from tests.faults.faults import Fault, Latency, NeverRead, Refuse, Reset, Trickle
 from tests.faults.pages import Page, Visitor
 from tests.faults.visits import Answer
@@ -79,7 +81,8 @@ STOCK_REDIS: Degraded = {
     "ready": Otherwise((_says('"ready": false', 503),)),
 }
 
-#: What only the record knows. Sales, clicks, and polls of what Redis knows go on.
+#: What only the record knows, and a sale that nobody has looked at before. Other sales, clicks, and polls of what Redis
+#: knows go on.
 POSTGRESQL: Degraded = {
     page: Otherwise((BACK_SOON,), at_first=())
     for page in (
@@ -92,6 +95,7 @@ POSTGRESQL: Degraded = {
         "sign-up",
         "staff's sign-out",
         "admin",
+        "unread sale",
     )
 }
 
@@ -110,11 +114,20 @@ DEGRADED: dict[str, Degraded] = {
 _SOME_PATIENCE = {("PostgreSQL", "slow"), ("payment provider", "slow")}
 
 
+#: Stores whose waits fill the places of the door's rooms until their breaker opens: meanwhile anybody may hear BUSY.
+_FILLS_THE_ROOMS = {
+    (store, fault) for store in ("stock Redis", "PostgreSQL") for fault in ("hung", "slow", "trickling")
+}
+
+
 def looks(page: Page, dependency: str, fault: str, *, settled: bool) -> tuple[Look, ...]:
     """How the page may answer."""
+    cell = (dependency, fault)
+    crowded = cell in _FILLS_THE_ROOMS and not (settled and cell not in _SOME_PATIENCE)
+    room = (BUSY,) if crowded and criticality.of(page.method, page.path) is not Importance.EXEMPT else ()
     otherwise = DEGRADED[dependency].get(page.name.partition(",")[0])
     if otherwise is None:
-        return (WORKS,)
-    if (dependency, fault) in _SOME_PATIENCE:
-        return (*otherwise.all, WORKS)
-    return otherwise.then if settled else otherwise.all
+        return (WORKS, *room)
+    if cell in _SOME_PATIENCE:
+        return (*otherwise.all, WORKS, *room)
+    return otherwise.then if settled else (*otherwise.all, *room)

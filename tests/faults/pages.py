@@ -1,7 +1,8 @@
 """Every page of the shop as data: who asks for it and how, and what its answer holds when nothing is broken.
 
-`{slug}`, `{title}`, `{order}`, `{placed}`, `{held}` and `{ticket}` are filled in: each page is visited by a shopper of
-its own, who has an order that awaits payment, a hold that is not written down yet, and a ticket.
+`{slug}`, `{title}`, `{unread}` (a sale that no process has looked at), `{order}`, `{placed}`, `{held}` and `{ticket}`
+are filled in: each page is visited by a shopper of its own, who has an order that awaits payment, a hold that is not
+written down yet, and a ticket.
 """
 
 import json
@@ -126,6 +127,7 @@ def _both(
 PAGES = [
     Page("front page", "sales", "/", holds="/sales/{slug}/"),
     Page("sale", "sale", "/sales/{slug}/", holds="{title}"),
+    Page("unread sale", "sale", "/sales/{unread}/", holds='data-state-url="/sales/{unread}/state"'),
     Page("no such sale", "sale", "/sales/nowhere-at-all/", status=404, holds="Not found"),
     Page("state", "state", "/sales/{slug}/state", SCRIPT, holds='"phase": "open"'),
     Page("mine", "mine", "/sales/{slug}/mine", SCRIPT, holds='"reservation": "{held}"'),

@@ -1,50 +1,25 @@
-"""Each dependency x {dead, hung, slow, resetting, trickling} x each page: in time, as ARCHITECTURE says, for people."""
+"""Each dependency x {dead, hung, slow, resetting, trickling} x each page: in time, as ARCHITECTURE says, for people.
 
-from collections.abc import Callable, Iterator
+Here the two stores, and that nothing is left out; in `test_matrix_others.py` all that a sale can do without.
+"""
+
+from collections.abc import Callable
 
 import pytest
-import redis
 
-from shop.models import Sale
 from tests.faults.expectations import DEGRADED, FAULTS
-from tests.faults.matrix import Scene
+from tests.faults.matrix import Complaints
 from tests.faults.pages import PAGES, routes
-from tests.faults.proxied_shop import DEPENDENCIES, ProxiedShop, proxied_shop
-from tests.faults.visits import StallMeter
-
-
-@pytest.fixture(scope="module")
-def shop(django_db_setup: None) -> Iterator[ProxiedShop]:
-    with proxied_shop() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def meter() -> Iterator[StallMeter]:
-    with StallMeter() as ticking:
-        yield ticking
+from tests.faults.proxied_shop import DEPENDENCIES
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("dependency", DEPENDENCIES)
-def test_the_shop_goes_on_without(
-    shop: ProxiedShop,
-    meter: StallMeter,
-    stock_redis: redis.Redis,
-    make_sale: Callable[..., Sale],
-    dependency: str,
-    fault: str,
-) -> None:
+@pytest.mark.parametrize("dependency", ["stock Redis", "PostgreSQL"])
+def test_the_shop_goes_on_without_a_store(play: Callable[[str, str], Complaints], dependency: str, fault: str) -> None:
     """The pages of the table answer as it says and no others, none of them late; healed, all of them work again."""
-    sale = make_sale(quantity=1_000, limit=3, hold=3_600)
-    scene = Scene(shop, meter, stock_redis, sale.offers.select_related("product", "sale").get())
+    complaints = play(dependency, fault)
 
-    try:
-        complaints = scene.play(dependency, fault)
-    finally:
-        shop.heal()
-
-    assert complaints == [], "\n".join([f"without {dependency} ({fault}):", *complaints, shop.last_words()])
+    assert complaints == [], "\n".join(complaints)
 
 
 def test_no_address_is_forgotten() -> None:
