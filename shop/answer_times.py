@@ -1,11 +1,11 @@
 """How long answers take, by view, method and status: the outermost middleware of one lane, and a call of the other."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from resilience.metrics import ANSWERS, Histogram
@@ -14,8 +14,6 @@ from resilience.metrics import ANSWERS, Histogram
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: Bound children that are kept: more than views, methods and statuses that meet.
 CHILDREN_MAXIMUM = 1_024
-#: Which of several groups of processes this one is of; an edge may send buyers to other ones than readers.
-LANE = os.environ.get("LANE", "all")
 
 logger = logging.getLogger(__name__)
 
@@ -49,4 +47,4 @@ def _view(request: HttpRequest) -> str:
 
 @lru_cache(CHILDREN_MAXIMUM)
 def times_of(view: str, method: str, status: int) -> Histogram:
-    return ANSWERS.labels(LANE, view, method if method in METHODS else "other", str(status))
+    return ANSWERS.labels(settings.LANE, view, method if method in METHODS else "other", str(status))

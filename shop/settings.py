@@ -190,6 +190,8 @@ RATE_LIMIT_ACCOUNTS = env.rate("RATE_LIMIT_ACCOUNTS", "600/200")
 
 # --- The door: how many may be inside, and how long the others may wait ----------------------------------------------
 
+#: What a web process answers: the hot few, everything else, or, where nothing in front of it tells them apart, all.
+LANE = env.choice("LANE", ("all", "express", "pages"), default="all")
 #: Requests that Django works on at a moment, for each process: one that computes while the others wait for a server.
 WEB_SLOTS = env.whole("WEB_SLOTS", 4, least=1, most=64)
 #: Threads of a web process, as its server was told: those without a slot wait for one, or refuse.

@@ -1,17 +1,20 @@
-"""What granian serves: Django, behind the door."""
+"""What granian serves: the express lane, the door behind it, and Django behind that."""
 
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 os.environ.setdefault("DATABASE_POOL", "on")  # many request threads share a few connections
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 django = get_wsgi_application()  # from here on there are models, which those below read
 
 from shop import level_watch, wiring  # noqa: E402  see above
 from shop.door import Door, rooms  # noqa: E402  see above
+from shop.express import ExpressLane  # noqa: E402  see above
 
-application = Door(django)
+door = Door(django)
+application = door if settings.LANE == "pages" else ExpressLane(django, door)
 level_watch.start(rooms().public.figures)
 wiring.share_breakers()
