@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
+from resilience.empty import nothing_for_nothing
 from resilience.metrics import CACHE_READS
 
 #: Groups counted by name; more would be somebody's random keys, and count together.
@@ -67,6 +68,7 @@ class Tallies:
                 group = OTHERS
             return self._groups.setdefault(group, Tally())
 
+    @nothing_for_nothing(of="names")
     def count(self, event: str, names: Iterable[str]) -> None:
         times = Counter(map(self.of, names))
         with self._changing:
