@@ -86,7 +86,7 @@ class Signs:
 class Thresholds:
     """Where a level is entered; below half of that it is left. Raises ValueError with the name and the range."""
 
-    #: BROWNOUT: requests wait a sixth of what they may take in all. At four fifths of its capacity a service is below.
+    #: BROWNOUT: requests wait a sixth of what they may take in all.
     brownout_delay_seconds: float = 0.050
     #: BROWNOUT: this part of any importance is refused; less is a hiccup.
     brownout_refused: float = 0.05
