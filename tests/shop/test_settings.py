@@ -155,9 +155,13 @@ def test_nothing_starts_with_a_setting_out_of_range(way: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_the_longest_pause_is_not_the_shortest() -> None:
-    """Numbers that are fine each by itself and make no sense together."""
-    ended = start("manage.py", "check", RETRY_TASKS="5/60/1")
+@pytest.mark.parametrize(
+    ("name", "value"), [("RETRY_TASKS", "5/60/1"), ("QUEUE_LEAST_MS", "300"), ("BREAKER_OPEN_SECONDS", "9/2")]
+)
+def test_numbers_that_make_no_sense_together(name: str, value: str) -> None:
+    """Each is fine by itself: the least pause, wait or rest is longer than the most."""
+    ended = start("manage.py", "check", **{name: value})
 
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-    assert ended.stderr.startswith("RETRY_TASKS: the first pause must not be longer than the longest")
+    assert ended.stderr.startswith(f"{name}: ")
+    assert " from " not in ended.stderr, "refused by its range alone"
