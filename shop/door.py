@@ -182,8 +182,8 @@ def _given_up(importance: Importance, path: str) -> Kind | None:
 
 
 def _rank_of(importance: Importance, path: str, cookie: str | None) -> Importance:
-    """Who would buy must be somebody: without a cookie of ours it ranks with those who look. (The provider has none, and
-    its signature is looked at inside.) Staff have a room where there is no other rank, and are not counted as buyers."""
+    """Who would buy must be somebody: without a cookie of ours it ranks with those who look. (The provider has none;
+    what it sends is looked at inside.) Staff have a room where there is no other rank, and do not count as buyers."""
     if importance is Importance.STAFF:
         return Importance.FOLLOWING
     is_click = importance is Importance.BUYING and not path.startswith("/payments/")

@@ -218,8 +218,8 @@ def test_a_reader_who_goes_gives_the_place_back(guarded: Guarded) -> None:
 
 
 def test_slow_senders_leave_threads_to_others(guarded: Guarded) -> None:
-    """Sixty send a head and no body: a quarter of the threads wait for them, and everybody else is served."""
-    lines = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(60)]
+    """More than there are threads send a head and no body: a quarter waits for them, and everybody else is served."""
+    lines = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(100)]
     try:
         for line in lines:
             line.sendall(b"POST /sales/summer/buy HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
@@ -369,8 +369,8 @@ def test_refused_buyers_changed_nothing(make_shopper: Callable[[], Any], sale: S
     assert everything(stock_redis) == before
 
     free = Door(django, some_rooms())
-    served = [_press(free, sale, *click) for click in clicks]
-    assert {answer.outcome for answer in served} == {"RESERVED"}
+    for click in clicks:
+        eventually(lambda click=click: _press(free, sale, *click).outcome in ("RESERVED", "REPEATED"))
 
 
 def _press(door: Door, sale: Sale, cookie: str, sealed: str) -> Answer:
