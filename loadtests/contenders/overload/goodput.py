@@ -25,7 +25,7 @@ CALM, OVERLOADS = 0.8, (2, 5, 10)
 UNPROTECTED = 2
 #: Of what refusals leave, the part that buyers may need to be sure of it: arrivals come in clusters.
 BUYERS_FIT = 0.9
-#: Of the peak: where refusals alone take the processor, no ratio means anything.
+#: Of the peak: where refusals alone take the processor, nothing behind the door can hold a bar.
 NEXT_TO_NOTHING = 0.05
 #: A spike, in multiples of the peak: before it, while it lasts, and afterwards.
 SPIKE_BETWEEN, SPIKE, SPIKE_SECONDS = 0.6, 10, 3.0
@@ -97,9 +97,11 @@ def _overloaded(name: str, seen: Seen, known: Prices, possible: float) -> Iterat
     part = known.part_of_peak(seen)
     yield Sample(part, "of peak", name)
     yield Sample(possible, "of peak", f"{name}, possible")
+    yield Sample(100 * seen.share("good", BUYERS), "%", f"{name}, buyers")
     if possible > NEXT_TO_NOTHING:
         yield Sample(part / possible, "x", f"{name}, against possible")
-    yield Sample(100 * seen.share("good", BUYERS), "%", f"{name}, buyers")
-    yield Sample(seen.served.p99, "ms", f"{name}, p99")
+        yield Sample(seen.served.p99, "ms", f"{name}, p99")
+    else:
+        yield Sample(seen.served.p99, "ms", f"{name}, p99 beyond what is possible")
     yield Sample(seen.refused.p99, "ms", f"{name}, refused p99")
     yield Sample(seen.total("lost") + seen.total("other"), "requests", f"{name}, lost")
