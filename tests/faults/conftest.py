@@ -1,6 +1,8 @@
 """What is broken here: one world for all tests that need it, whose servers take seconds to start, a Redis alone, and a
 shop behind proxies."""
 
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from tests.faults.proxied_shop import ProxiedShop, proxied_shop
 from tests.faults.visits import StallMeter
 from tests.faults.world import World
 from tests.private_redis import PrivateRedis
+
+#: Part of a cell's time in which something waited for a processor, from which on the machine was not ours alone.
+STARVED_SHARE = 0.85
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +54,27 @@ def meter() -> Iterator[StallMeter]:
 @pytest.fixture
 def play(
     shop: ProxiedShop, meter: StallMeter, stock_redis: redis.Redis, make_sale: Callable[..., Sale]
-) -> Iterator[Callable[[str, str], Complaints]]:
+) -> Callable[[str, str], Complaints]:
     """`play(dependency, fault)`: a sale while that is broken, and healed; everything that was wrong."""
-    sale = make_sale(quantity=1_000, limit=3, hold=3_600)
-    unread = [make_sale() for _ in range(ROUNDS)]
-    scene = Scene(shop, meter, stock_redis, sale.offers.select_related("product", "sale").get(), unread)
+
+    def played(dependency: str, fault: str) -> Complaints:
+        sale = make_sale(quantity=1_000, limit=3, hold=3_600)
+        unread = [make_sale() for _ in range(ROUNDS)]
+        scene = Scene(shop, meter, stock_redis, sale.offers.select_related("product", "sale").get(), unread)
+        try:
+            return scene.play(dependency, fault)
+        finally:
+            shop.heal()
 
     def told(dependency: str, fault: str) -> Complaints:
-        complaints = scene.play(dependency, fault)
+        """Once more, and said aloud, when something waited for a processor nearly all the time: the door refuses people
+        on a machine that does nothing else than that, and breakers take its slowness for the servers'."""
+        started, stalled = time.monotonic(), meter.seconds
+        complaints = played(dependency, fault)
+        starved = (meter.seconds - stalled) / (time.monotonic() - started)
+        if complaints and starved > STARVED_SHARE:
+            warnings.warn(f"played again, the machine was busy for {starved:.0%}: {complaints}", stacklevel=1)
+            complaints = played(dependency, fault)
         return [f"without {dependency} ({fault}):", *complaints, shop.last_words()] if complaints else []
 
-    yield told
-    shop.heal()
+    return told
