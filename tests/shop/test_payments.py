@@ -531,6 +531,7 @@ def test_a_refund_waits_for_the_provider(
     assert states(order) == ("refund_due", ["refund_due"])
 
     provider.faults()
+    provider_api.guard.breaker.start_over()  # later: its open time is over
     assert payments.refund_due() == 1
     the_refund_is_told()
     assert states(order) == ("refunded", ["refunded"])
