@@ -61,9 +61,12 @@ def test_all_is_well(client: Client, offer: Offer) -> None:
     assert set(said["breakers"]) == {each.name for each in breaker.all_of_this_process()}
 
 
-def test_before_anybody_was_heard_it_is_not_ready(client: Client, db: None) -> None:
+def test_before_anybody_was_heard_it_is_not_ready(
+    client: Client, db: None, frozen: Callable[[str], AbstractContextManager[None]]
+) -> None:
     """Who starts a process waits for its first yes; the first question is what makes it ask."""
-    status, said = readyz(client)
+    with frozen("redis-stock"):
+        status, said = readyz(client)
 
     assert (status, said["stock"], said["recording"], said["age_ms"]) == (503, "unknown", "unknown", None)
 
