@@ -1,4 +1,4 @@
-"""Whatever is sent: a refusal in the documented shape, no traceback, and nothing changed.
+"""Whatever is sent: a refusal in the documented shape, no traceback, and nothing changed; through both lanes the same.
 
 Each row says what is wrong, and the word that must be the answer. A script gets JSON, a person a page that says so.
 """
@@ -13,10 +13,11 @@ import redis
 from django.test import Client
 
 from shop import buyers
-from shop.words import WORDS
 from shop.models import Offer, Sale
+from shop.words import WORDS
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
+from tests.shop.doors import ThroughExpress, shown
 
 TICKET, BUY = "/sales/{sale}/ticket", "/sales/{sale}/buy"
 FORM = "application/x-www-form-urlencoded"
@@ -261,7 +262,7 @@ ROWS = {
 
 @pytest.fixture
 def send(sale: Sale, make_sale: Callable[..., Sale], shopper: Client) -> Callable[[Row, dict[str, str]], Any]:
-    """Send a row as a signed-in shopper with a good ticket, wanting JSON or a page."""
+    """Send a row as a signed-in shopper with a good ticket, wanting JSON or a page; both lanes must answer the same."""
     other: Offer = make_sale().offers.get()
     known = {
         "{sale}": sale.slug,
@@ -278,12 +279,18 @@ def send(sale: Sale, make_sale: Callable[..., Sale], shopper: Client) -> Callabl
         return text
 
     def send(row: Row, accept: dict[str, str]) -> Any:
-        client = Client(raise_request_exception=False)
-        client.cookies[buyers.COOKIE] = cookie
         body = fill(row.body).encode() if isinstance(row.body, str) else row.body
-        return client.generic(
-            row.method, fill(row.path), body, row.kind, headers={**accept, **row.headers}, **row.environ
-        )
+        pages, express = Client(raise_request_exception=False), ThroughExpress(raise_request_exception=False)
+        answers = []
+        for client in (pages, express):
+            client.cookies[buyers.COOKIE] = cookie
+            answers.append(
+                client.generic(
+                    row.method, fill(row.path), body, row.kind, headers={**accept, **row.headers}, **row.environ
+                )
+            )
+        assert shown(answers[1]) == shown(answers[0])
+        return answers[0]
 
     return send
 
