@@ -22,9 +22,11 @@ def revocations_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def probes_at_rest() -> Iterator[None]:
-    """Threads that a probe has started ask nobody in the next test, nor while the tables are emptied."""
+    """Threads that a probe has started ask nobody in the next test, nor while the tables are emptied. One may have made
+    a client of an address that was this test's alone."""
     yield
     readiness.watch.end()
+    _connection.stock_redis.cache_clear()
 
 
 @pytest.fixture
