@@ -99,6 +99,12 @@ class RunningShop:
             **how,
         )
 
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """`make reload` in a second terminal."""
+        command = [sys.executable, "-m", "shop.local.reloading"]
+        how = self.command.how(STATE=str(self.state))
+        return subprocess.run(command, capture_output=True, text=True, timeout=READY_SECONDS, check=False, **how)
+
     def kill(self) -> None:
         """kill -9 on the supervisor: it can put nothing in order."""
         self.process.kill()

@@ -17,7 +17,10 @@ from tests.stories.running_shop import RunningShop
 #: Seconds until what died sells again, on a machine that is busy with other things.
 COMES_BACK_SECONDS = 60
 #: Who dies, in this order; each must be back before the next.
-VICTIMS = ["worker", "beat", "web", "redis-broker", "redis-cache", "memcached", "postgresql", "redis-stock"]
+VICTIMS = [
+    *("worker", "beat", "express", "pages", "edge"),
+    *("redis-broker", "redis-cache", "memcached", "postgresql", "redis-stock"),
+]
 
 
 @pytest.fixture(scope="module")

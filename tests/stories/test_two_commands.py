@@ -50,6 +50,38 @@ def test_a_sale_from_sign_in_to_paid(shop: RunningShop) -> None:
     assert shop.left_over() == []
 
 
+def test_a_sale_without_an_edge() -> None:
+    """EDGE=off: one process serves everything on the port, and is started again when it dies."""
+    folder = Path(tempfile.mkdtemp(prefix="seckill-story-"))
+    folder.chmod(0o755)
+    running = RunningShop(folder / "state", Command(environment={"EDGE": "off"}))
+    try:
+        running.manage("demo", "--sale", "story", "--quantity", "2")
+        assert {entry["name"] for entry in running.book()} & {"web", "express", "pages", "edge"} == {"web"}
+
+        buys_and_pays_as_a_script(running.signed_in("shopper1"), "story")
+        [web] = [entry["pid"] for entry in running.book() if entry["name"] == "web"]
+        os.kill(web, signal.SIGKILL)
+        browser = eventually(lambda: answers(running))
+        buys_and_pays_as_a_script(browser, "story")
+        running.note_pids()
+        assert running.stop() == 0
+        assert running.left_over() == []
+    finally:
+        if running.process.poll() is None:
+            running.stop()
+        State(running.state).remove()
+        shutil.rmtree(folder)
+
+
+def answers(shop: RunningShop) -> Browser | None:
+    """Signed in again, once somebody listens."""
+    try:
+        return shop.signed_in("shopper2")
+    except OSError:
+        return None
+
+
 def buys_and_pays_as_a_script(browser: Browser, slug: str) -> None:
     state = browser.ask(f"/sales/{slug}/state")
     assert state["phase"] == "open"
