@@ -318,7 +318,7 @@ def test_most_browsers_are_served_from_the_cache(edged: EdgedLanes) -> None:
 
 
 def numbers(edged: EdgedLanes, path: str, times: int) -> set[str]:
-    """The numbers of the answers, one for each time that a lane was asked; each reader has other cookies and a query."""
+    """The numbers of the answers, one for each time that a lane was asked; no two readers send the same cookie."""
     mine = [f"sessionid={time.monotonic_ns()}" for _ in range(times)]
     return {edged.ask(f"{path}?{own}", Cookie=own).said["number"] for own in mine}
 
@@ -335,7 +335,7 @@ def test_a_page_is_asked_for_once_a_second(edged: EdgedLanes, path: str) -> None
 
 
 def test_nobody_waits_for_the_next_page(edged: EdgedLanes) -> None:
-    """When the second is over, whoever comes first gets the old page once more, and meanwhile the new one is fetched."""
+    """When the second is over, whoever comes first gets the old page once more; meanwhile the new one is fetched."""
     before = edged.ask("/sales/lamp/")
     stale = eventually(lambda: edged.ask("/sales/lamp/").header("X-Cache") == "STALE")
 
