@@ -20,11 +20,12 @@ export PIP_CACHE_DIR := $(CURDIR)/.tools/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PYTHON := .venv/bin/python
+PINNED := -q --universal --generate-hashes --no-header
 
-.PHONY: help up reload test lint bench soak lock clean
+.PHONY: help up reload test browser-test messages lint bench soak lock clean
 
 help:
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 up: .venv/.ok ## run the sale on real servers (PORT=8000 STATE=.state WORKERS=1 LAN=1 EDGE=off)
 	@$(PYTHON) manage.py up
@@ -33,8 +34,11 @@ reload: ## let new code serve, without dropping a request (STATE=.state)
 	@$(PYTHON) -m shop.local.reloading
 
 test: .venv/.ok ## run the tests on servers of their own
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/stories
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/stories --ignore tests/browser
 	@$(PYTHON) -m pytest tests/stories
+
+browser-test: .venv/.browser ## what people see, in a real Chromium; skipped where there is none
+	@$(PYTHON) -m pytest tests/browser
 
 bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
 	@$(PYTHON) -m loadtests.bench
@@ -48,8 +52,12 @@ lint: .venv/.ok ## format check, lint, types
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy shop inventory resilience
 
+messages: .venv/.ok ## gather what the shop says into its catalogues, and compile them
+	@$(PYTHON) -m tests.messages
+
 lock: .tools/bin/uv ## pin every dependency again, with hashes
-	@$(UV) pip compile -q --universal --generate-hashes --no-header --group dev --group load pyproject.toml -o requirements.lock
+	@$(UV) pip compile $(PINNED) --group dev --group load pyproject.toml -o requirements.lock
+	@$(UV) pip compile $(PINNED) --group browser -c requirements.lock -o tests/browser/requirements.lock
 
 clean: ## remove everything that was downloaded or recorded
 	@rm -rf .venv .tools $(STATE)
@@ -65,4 +73,10 @@ clean: ## remove everything that was downloaded or recorded
 		&& $(UV) pip install -q --python $(PYTHON) --require-hashes -r $<; } \
 	|| { echo "uv could not do it (it does not read pip's configuration); venv and pip try" >&2; \
 		rm -rf .venv; $(PY) -m venv .venv && $(PYTHON) -m pip install -qq --require-hashes -r $<; }
+	@touch $@
+
+# Of its own, because playwright is large and has no wheel for some machines that run the shop.
+.venv/.browser: tests/browser/requirements.lock .venv/.ok
+	@{ test -x "$(UV)" && $(UV) pip install -q --python $(PYTHON) --require-hashes -r $<; } \
+	|| $(PYTHON) -m pip install -qq --require-hashes -r $<
 	@touch $@
