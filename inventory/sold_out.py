@@ -5,6 +5,8 @@ ticket later than that cannot have a reservation, so the answer is SOLD_OUT; an 
 is asked for in Redis. A unit that comes back is on sale again when the memory has run out.
 """
 
+import os
+import threading
 import time
 from dataclasses import dataclass
 
@@ -27,6 +29,8 @@ class _Memory:
 
 
 _memory: dict[int, _Memory] = {}
+#: Held by whoever looks: of all who hear SOLD_OUT at the same moment, one.
+_looking = threading.Lock()
 
 
 def is_remembered(offer_id: int, issued_at_ms: int) -> bool:
@@ -44,6 +48,14 @@ def learn(offer_id: int) -> None:
     known = _memory.get(offer_id)
     if known and time.monotonic() < known.ends_at:
         return
+    if _looking.acquire(blocking=False):
+        try:
+            _remember(offer_id)
+        finally:
+            _looking.release()
+
+
+def _remember(offer_id: int) -> None:
     ends_at = time.monotonic() + MEMORY_SECONDS  # counted from before the look
     if len(_memory) >= OFFERS_MAXIMUM:
         _memory.clear()
@@ -57,6 +69,15 @@ def learn(offer_id: int) -> None:
 def forget() -> None:
     """Everything: for tests."""
     _memory.clear()
+
+
+def _start_over_in_a_fork() -> None:
+    """Who looked is not in the child."""
+    global _looking
+    _looking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_start_over_in_a_fork)
 
 
 def _look(offer_id: int) -> int | None:

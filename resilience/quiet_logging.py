@@ -25,8 +25,8 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
+from resilience.counting import Counter
 from resilience.log_lines import brief, labels
-from resilience.metrics import Counter
 
 #: Lines of a kind that may come at once, and how many a second afterwards.
 KEY_BURST = 10

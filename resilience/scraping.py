@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+from resilience.counting import FOLDER, carry_on_all
 
 
 def page(*others: Collector) -> bytes:
@@ -22,6 +22,7 @@ def page(*others: Collector) -> bytes:
         registry.register(each)
     if not (folder := os.environ.get(FOLDER)):
         return generate_latest() + generate_latest(registry)
+    carry_on_all()
     _forget_the_dead(Path(folder))
     MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

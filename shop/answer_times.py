@@ -8,7 +8,8 @@ from functools import lru_cache
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from resilience.metrics import ANSWERS, Histogram
+from resilience.counting import OftenHistogram
+from resilience.metrics import ANSWERS
 
 #: Methods that are told apart; a client may invent others.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -46,5 +47,5 @@ def _view(request: HttpRequest) -> str:
 
 
 @lru_cache(CHILDREN_MAXIMUM)
-def times_of(view: str, method: str, status: int) -> Histogram:
+def times_of(view: str, method: str, status: int) -> OftenHistogram:
     return ANSWERS.labels(settings.LANE, view, method if method in METHODS else "other", str(status))

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from inventory import recovery, reservations, stock
+from inventory import recovery, reservations, sold_out, stock
 from inventory.models import Reservation
 from inventory.outcomes import InventoryUnavailable, Outcome, Standing, Wish
 from resilience.clock import now_ms
@@ -42,7 +42,9 @@ def refusal(sale: Sale, offer: Offer) -> Outcome | None:
         if sale.phase == "paused" and sale.state != "paused":
             return Outcome.UNAVAILABLE
         return _NO_TICKET[sale.phase]
-    return None if offer.available else Outcome.SOLD_OUT
+    if not offer.available or sold_out.is_remembered(offer.id, now_ms()):
+        return Outcome.SOLD_OUT
+    return None
 
 
 def buy(ticket: Ticket, units: int) -> Click:
@@ -53,8 +55,13 @@ def buy(ticket: Ticket, units: int) -> Click:
     if not ticket.may_buy:
         return _look_up_only(ticket, units)
 
+    if sold_out.is_remembered(ticket.offer_id, ticket.issued_at_ms):
+        return Click(Outcome.SOLD_OUT, ticket.reservation_id)
+
     wish = Wish(ticket.reservation_id, ticket.buyer_id, units)
     [answer] = reservations.reserve(ticket.offer_id, [wish])
+    if answer.outcome is Outcome.SOLD_OUT:
+        sold_out.learn(ticket.offer_id)
     label(reservation=answer.reservation_id)
     logger.info("%s: %d units", answer.outcome, units)  # the line with the request's id and the reservation's
     if not answer.outcome.yours:

@@ -12,11 +12,11 @@ from functools import lru_cache, partial
 from django.db import transaction
 
 from inventory.outcomes import Outcome
-from resilience.metrics import Counter
+from resilience.counting import OftenCounter
 from shop import tickets
 from shop.models import Offer
 
-FUNNEL = Counter("shop_funnel", "What became of buyers, by sale and step.", ["sale", "step"])
+FUNNEL = OftenCounter("shop_funnel", "What became of buyers, by sale and step.", ["sale", "step"])
 
 #: Sales that are counted by name; further ones of a process that lives so long count together.
 SALES_MAXIMUM = 500

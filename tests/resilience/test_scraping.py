@@ -87,6 +87,7 @@ def test_a_process_alone_tells_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 #: All that counts in a forked child, whose numbers have no folder any more; says how many lines that was worth.
 UNCOUNTED = """
 import logging, os, shutil
+from resilience.counting import carry_on_all
 from resilience.metrics import ANSWERS, LEVEL, REFUSALS
 lines = []
 logging.root.addHandler(type("Lines", (logging.Handler,), {"emit": lambda _, record: lines.append(record)})())
@@ -96,6 +97,7 @@ if pid := os.fork():
     os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 refused.inc()
 answered.observe(0.1)
+carry_on_all()
 LEVEL.set(3)
 os._exit(len(lines))
 """
@@ -144,3 +146,63 @@ def test_a_fork_in_a_storm_of_counts_counts_on(folder: Path) -> None:
     )
 
     assert number(REFUSED) == 100
+
+
+#: Counts what each request moves, before and after a fork, from four threads at once; nobody asks for the sums.
+OFTEN = """
+import os, sys, threading
+from resilience.metrics import ANSWERS, CALLS
+sys.setswitchinterval(1e-6)
+answered, called = ANSWERS.labels("all", "sale", "GET", "200"), CALLS.labels("redis", "ok")
+def count():
+    for _ in range(1_000):
+        answered.observe(0.004)
+        called.inc()
+count()
+if pid := os.fork():
+    os.waitpid(pid, 0)
+threads = [threading.Thread(target=count) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("counted", flush=True)
+sys.stdin.read()
+"""
+CALLED = 'dependency_calls_total{dependency="redis",result="ok"}'
+SUMMED = 'http_answer_seconds_{}{{lane="all"{},method="GET",status="200",view="sale"}}'
+
+
+def test_what_is_counted_often_comes_soon_and_whole(folder: Path) -> None:
+    """Of two processes with four threads each, one forked from the other: the child's sums begin at nothing."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OFTEN],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "counted\n"
+        process.stdin.close()  # the child ends, and its parent goes on
+        assert process.stdout.readline() == "counted\n"
+
+    assert number(CALLED) == 1_000 + 2 * 4_000
+    assert number(SUMMED.format("count", "")) == 1_000 + 2 * 4_000
+    assert number(SUMMED.format("bucket", ',le="0.005"')) == 1_000 + 2 * 4_000
+    assert number(SUMMED.format("sum", "")) == pytest.approx(9_000 * 0.004)
+
+
+def test_a_running_process_is_heard_of_without_asking_it(folder: Path) -> None:
+    """Whoever is scraped tells the numbers of the others, which carry theirs on by themselves."""
+    counts = COUNTING.replace("LEVEL, REFUSALS", "CALLS, LEVEL, REFUSALS").replace(
+        "LEVEL.set", 'CALLS.labels("redis", "ok").inc()\nLEVEL.set'
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", counts, "0"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+    ) as process:
+        assert eventually(lambda: number(CALLED) == 1)
+        process.kill()
