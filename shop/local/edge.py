@@ -30,6 +30,11 @@ BODY_MAXIMUM, CLICK_MAXIMUM = 1_000_000, 4_096
 #: Seconds a connection to a lane lives at most, and without a request: nginx is done with an old lane after both.
 LANE_CONNECTION_SECONDS, LANE_IDLE_SECONDS = 10, 5
 
+#: Of our own pages and files. Nothing of anybody's is in them; the busy page brings its style with it.
+OWN_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
+    " frame-ancestors 'none'; form-action 'self'"
+)
 #: What would mean something else to nginx, even between quotes.
 _UNWRITABLE = re.compile(r"[\"\\${}\x00-\x1f]")
 _SLOT = re.compile(r"@\{(\w+)\}")
@@ -100,9 +105,11 @@ def configuration(edge: Edge, options: Options, environment: Mapping[str, str], 
         "lane_connection_seconds": LANE_CONNECTION_SECONDS,
         "lane_idle_seconds": LANE_IDLE_SECONDS,
         "front_proxies": options.trusted_proxies,
-        "client_pattern": _client_pattern(options.trusted_proxies),
+        "client_found": _client_found(options.trusted_proxies),
         "exempt": _exempt(environment.get("RATE_LIMIT_EXEMPT", "")),
         "compressed": _compression(edge.program),
+        "jit": "pcre_jit on;" if "--with-pcre-jit" in edge.program.said else "",
+        "own_policy": OWN_POLICY,
     }
     for name in ("folder", "sockets", "static"):
         if _UNWRITABLE.search(str(values[name])):
@@ -117,10 +124,13 @@ def _open_files() -> int:
     return most if hard == resource.RLIM_INFINITY else min(hard, most)
 
 
+def _client_found(proxies: int) -> str:
+    """How the client is found in X-Forwarded-For; without proxies of ours, nobody looks there."""
+    return f'"~{_client_pattern(proxies)}" $said;' if proxies else ""
+
+
 def _client_pattern(proxies: int) -> str:
-    """What finds the client in X-Forwarded-For, named `said`: the entry that the first of our proxies appended."""
-    if proxies == 0:
-        return r"(?!)(?<said>)"  # never matches
+    """The entry that the first of our proxies appended, named `said`."""
     return rf"(?:^|,)\s*(?<said>[^,\s]+)\s*(?:,[^,]*){{{proxies - 1}}}$"
 
 
