@@ -6,9 +6,10 @@ gauges (what is, not what was) go with it. The folder has to be emptied before t
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
@@ -20,12 +21,25 @@ def page(*others: Collector) -> bytes:
     registry = CollectorRegistry()
     for each in others:
         registry.register(each)
-    if not (folder := os.environ.get(FOLDER)):
+    if not _add_processes(registry):
         return generate_latest() + generate_latest(registry)
+    return generate_latest(registry)
+
+
+def families() -> Iterable[Metric]:
+    """The same numbers, for somebody who goes on calculating with them."""
+    registry = CollectorRegistry()
+    return (registry if _add_processes(registry) else REGISTRY).collect()
+
+
+def _add_processes(registry: CollectorRegistry) -> bool:
+    """False when processes share no folder."""
+    if not (folder := os.environ.get(FOLDER)):
+        return False
     carry_on_all()
     _forget_the_dead(Path(folder))
     MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return True
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""From tickets to paid orders, counted for each sale: where buyers get lost.
+"""From views to paid orders, counted for each sale: where buyers get lost.
 
-Steps, in order: `ticket` (given), `attempt` (Buy was pressed with one), the word that answered it (`reserved`,
-`sold_out` ...), `placed`, then `paid`, `expired` or `cancelled`.
+Steps, in order: `view` (a page whose script has begun), `ticket` (given), `attempt` (Buy was pressed with one), the
+word that answered it (`reserved`, `sold_out` ...), `placed`, then `paid`, `expired` or `cancelled`.
 """
 
 import logging

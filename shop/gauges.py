@@ -85,6 +85,11 @@ def _drift(sales: dict[int, str]) -> list[Seen]:
     return [("shop_drift_units", [sale], differ) for sale, differ in of_sales.items()]
 
 
+def last() -> list[Seen]:
+    """What was seen last; nothing when nobody looked for a minute. Raises what the caches raise."""
+    return cache.get(_SEEN) or []
+
+
 class LastSeen(Collector):
     """For Prometheus: what a worker saw in the last minute. Nothing when nobody looked, or the caches are away."""
 
@@ -94,8 +99,7 @@ class LastSeen(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         families = self._families()
         try:
-            seen: list[Seen] = cache.get(_SEEN) or []
-            for name, labels, value in seen:
+            for name, labels, value in last():
                 families[name].add_metric(labels, value)
         except Exception:
             logger.exception("the gauges cannot be shown")

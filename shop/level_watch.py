@@ -20,7 +20,7 @@ from resilience.clock import now_ms
 from resilience.degradation import Forced, Keeper, Level, Signs, Situation
 from resilience.queue_figures import Figures
 from resilience.quiet_logging import QuietLogger
-from shop import audit, overrides
+from shop import audit, overrides, sale_events
 from shop.levels import INFO_LINES
 from shop.models import Override
 
@@ -102,7 +102,10 @@ def _forced(said: dict[str, overrides.Said], now: float) -> Forced | None:
 
 def _write_down(old: Situation, new: Situation) -> None:
     forced = "forced: " if new.is_forced else ""
-    audit.of_level(old.level.name, new.level.name, f"{forced}{new.reason or 'as at the start'}")
+    why = f"{forced}{new.reason or 'as at the start'}"
+    audit.of_level(old.level.name, new.level.name, why)
+    if new.level != old.level:
+        sale_events.scribe.note("level", new.level.name, f"after {old.level.name}: {why}")
 
 
 def _log_less(_old: Situation, _new: Situation) -> None:
@@ -118,6 +121,7 @@ def start(figures: Callable[[float], Figures] | None = None) -> None:
     """Watch the level of this process, from a thread of its own. Again, it does nothing."""
     global _thread
     if _thread is None:
+        sale_events.scribe.start()
         _thread = threading.Thread(target=Watch(figures).run, args=[_ended], name="levels", daemon=True)
         _thread.start()
 

@@ -78,6 +78,11 @@ class Sale(models.Model):
                 condition=Q(state__in=["draft", "scheduled", "paused", "closed"]), name="sale_state_is_known"
             ),
         ]
+        permissions = [
+            ("run_sale", _("Can schedule, open, pause, resume and close sales")),
+            ("restock_sale", _("Can add units to a running sale and change its limit")),
+            ("reconcile_sale", _("Can repair what differs between Redis and PostgreSQL")),
+        ]
 
     def __str__(self) -> str:
         return self.title
@@ -155,6 +160,7 @@ class Order(models.Model):
             ),
         ]
         indexes = [models.Index(fields=["buyer", "-placed_at"], name="orders_of_a_buyer")]
+        permissions = [("export_order", _("Can export the orders of a sale, with their buyers' names"))]
 
     def __str__(self) -> str:
         return self.number
@@ -256,6 +262,40 @@ class Override(models.Model):
 
     def __str__(self) -> str:
         return " ".join(filter(None, [self.kind, self.name, self.value]))
+
+
+class FlaggedBuyer(Override):
+    """A buyer whose log lines are told in full: the override that support may write."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("flagged buyer")
+        verbose_name_plural = _("flagged buyers")
+
+
+class SaleEvent(models.Model):
+    """A line of the record of who did what, and of what the service did by itself. It only grows: a trigger of
+    PostgreSQL refuses to change or to delete one. `sale_events` is the way to write one."""
+
+    #: Its address and no foreign key: the record outlives what it is about.
+    sale = models.CharField(_("sale"), max_length=60, blank=True)
+    act = models.CharField(_("act"), max_length=20)
+    what = models.CharField(_("on what"), max_length=100, blank=True)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    by = models.CharField(_("by"), max_length=150, blank=True, help_text=_("Nobody: the service did it by itself."))
+    at = models.DateTimeField(_("at"), db_default=Now())
+    #: What is done once however often it is pressed has one line, too.
+    key = models.UUIDField(null=True, unique=True, editable=False)
+
+    class Meta:
+        verbose_name = _("sale event")
+        verbose_name_plural = _("sale events")
+        ordering = ["-pk"]
+        constraints = [models.CheckConstraint(condition=~Q(act=""), name="an_event_says_what_was_done")]
+        indexes = [models.Index(fields=["sale", "-id"], name="events_of_a_sale")]
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.act, self.sale, self.what]))
 
 
 class DeadTask(models.Model):

@@ -26,7 +26,7 @@ from resilience import breaker
 from resilience.clock import now_ms
 from resilience.degradation import Level
 from resilience.notice import Notice, NoticeAway
-from shop import audit
+from shop import sale_events
 from shop.away import DATABASE_AWAY
 from shop.models import Override
 
@@ -41,6 +41,9 @@ _LOCK = 7_041_963
 
 #: What a breaker may be told, and what whoever is logged in full is.
 OPEN, BYPASS, DETAIL = "open", "bypass", "detail"
+#: What the admin needs to end an override: with its breaker open, web processes would refuse the one who wants to, and
+#: everybody's orders and payments, until its end. It can be bypassed.
+NEEDED_TO_END_IT = "PostgreSQL"
 #: Of which the lines can be told in full, as log lines are labelled.
 _LABEL = re.compile(r"\A(buyer|sale|request|task):[A-Za-z0-9_-]{1,64}\Z")
 
@@ -62,7 +65,7 @@ def add(kind: str, name: str, value: str, *, reason: str, author: str, ends_at: 
         said = Override.objects.create(
             kind=kind, name=name, value=value, reason=reason.strip(), author=author, ends_at=ends_at
         )
-        audit.override(author, "began", said, f"{said.reason}, until {ends_at:%Y-%m-%d %H:%M:%S %Z}")
+        sale_events.of_override(author, "began", said, f"{said.reason}, until {ends_at:%Y-%m-%d %H:%M:%S %Z}")
         transaction.on_commit(tell, robust=True)
     return said
 
@@ -99,6 +102,8 @@ def _wrong_with(kind: str, name: str, value: str) -> dict[str, str]:
             names = sorted({each.name for each in breaker.all_of_this_process()})
             may = _("There is no such breaker. There are: %s.") % ", ".join(names)
             allowed, named = [OPEN, BYPASS], name in names
+            if (name, value) == (NEEDED_TO_END_IT, OPEN):
+                return {"value": _("Nobody could end that: whoever ends an override needs PostgreSQL. Force STATIC.")}
         case Override.Kind.LOG:
             may = _("Say whose lines: buyer:17, sale:summer, request:4f1c or task:9b2d.")
             allowed, named = [DETAIL], bool(_LABEL.match(name))
@@ -120,7 +125,7 @@ def _open() -> QuerySet[Override]:
 
 def _close(said: Override, author: str) -> None:
     Override.objects.filter(pk=said.pk).update(ended_at=Least("ends_at", Now()))
-    audit.override(author, "ended", said, said.reason)
+    sale_events.of_override(author, "ended", said, said.reason)
 
 
 def _lock() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, opening, preheating
+from shop import opening, preheating, sale_events
 from shop.management.refusals import refuse, sale_named
 from shop.models import Sale
 
@@ -25,7 +25,7 @@ class OpeningCommand(BaseCommand):
             raise refuse(str(reason)) from reason
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis refused, nothing was changed: {away}") from away
-        audit.by_command(type(self).verb.__name__, slug)
+        sale_events.by_command(type(self).verb.__name__, slug)
         for line in lines:
             self.stdout.write(line)
         self.stdout.write(f"{slug} is {sale.state}")

@@ -8,7 +8,7 @@ from django.utils.http import parse_etags
 
 from inventory import reservations
 from inventory.outcomes import InventoryUnavailable
-from shop import buyers, catalog, levels, pages, replies, words
+from shop import buyers, catalog, funnel, levels, pages, replies, words
 from shop.asked import Asked
 from shop.decoded import Decoded
 from shop.hot import hot
@@ -96,6 +96,7 @@ def mine(asked: Asked, slug: str) -> Reply:
     found = catalog.sale(slug)
     if found is None:
         return words.reply(asked, "NOT_FOUND")
+    funnel.count(slug, "view")  # each page asks once, also one that came out of somebody's cache
     if not levels.MINE.is_on():
         return words.reply(asked, "BACK_SOON", retry_seconds=levels.BACK_SECONDS)
     buyer = buyers.known(asked.cookies)

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import outbox, recovery
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, orders, publishing
+from shop import orders, publishing, sale_events
 from shop.management.refusals import refuse, sale_named
 from shop.models import Sale
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         try:
             for offer in sale.offers.all():
                 line = recovery.rebuild(offer.pk, orders.place)
-                audit.by_command("rebuild", offer, line)
+                sale_events.by_command("rebuild", slug, f"{offer}: {line}")
                 self.stdout.write(line)
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away

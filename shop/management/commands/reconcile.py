@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import reconciliation
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, orders
+from shop import orders, sale_events
 from shop.management.refusals import refuse, sale_named
 
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
             for offer in sale.offers.all():
                 if options["apply"]:
                     done = reconciliation.repair(offer.pk, orders.place)
-                    audit.by_command("reconcile", offer, done)
+                    sale_events.by_command("reconcile", slug, f"{offer}: {done}")
                     self.stdout.write(f"{offer}: {done}")
                 self.stdout.write(f"{offer}: {reconciliation.audit(offer.pk)}")
         except reconciliation.UnderWay as reason:

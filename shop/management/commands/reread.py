@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inventory import rereading
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, orders
+from shop import orders, sale_events
 from shop.management.refusals import refuse, sale_named
 
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         try:
             for offer in sale.offers.all():
                 line = str(rereading.reread(offer.pk, orders.place, orders.follow))
-                audit.by_command("reread", offer, line)
+                sale_events.by_command("reread", slug, f"{offer}: {line}")
                 self.stdout.write(line)
         except (InventoryUnavailable, AnswerLost) as away:
             raise refuse(f"stock Redis cannot be asked: {away}") from away
