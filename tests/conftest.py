@@ -16,7 +16,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from inventory import _commit
 from inventory.stock import Shelf
@@ -73,6 +73,13 @@ def clean_servers(stock_redis: redis.Redis) -> None:
     cache: Any = caches["default"]
     eventually(lambda: not cache.stack.is_refreshing)
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    """A request leaves its language with its thread; the next test says nothing of languages and means English."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)
