@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
 
-from django.core.cache import cache as django_cache
+from django.core.cache import caches
 from django.db.models import Q, QuerySet
 
 from inventory import stock
@@ -30,13 +30,16 @@ LIVE_STRETCH = 2.5
 #: Sales that a process keeps put together: more than are published.
 COMPOSED_MAXIMUM = 1_000
 
-#: Its type does not know stale times.
-cache: Any = django_cache
+#: Django makes a cache for each thread, and its `cache` looks for it at each use; of ours they all share one inside, so
+#: that this one does for all. (Its type does not know stale times.)
+cache: Any = caches["default"]
 
 #: Milliseconds until a page asks again: before T0 only the clock matters, after it the counters do.
 POLL_MS = {"open": 1_000, "scheduled": 5_000, "sold_out": 2_000, "paused": 2_000, "closed": 30_000}
 #: In which order a list shows them.
 PHASES = list(POLL_MS)
+#: Part of an offer's units that is "almost gone".
+SCARCE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,15 @@ class Offer:
     available: int = 0
     held: int = 0
     sold: int = 0
+
+    @property
+    def scarce_units(self) -> int:
+        """As long as no more are left, the page says that they are almost gone."""
+        return math.ceil(self.quantity * SCARCE_SHARE)
+
+    @property
+    def is_scarce(self) -> bool:
+        return 0 < self.available <= self.scarce_units
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 // An order: the time left to pay, and a fresh page when its state changes.
 
-import { about, ask, countdown, distrustClock } from './countdown.js';
+import { about, ask, countdown, distrustClock, say } from './countdown.js';
 
 const POLL_MS = 4000; // a payment made in another window shows up this soon
 
@@ -13,7 +13,10 @@ function keepTime() {
   const [label, timer] = strip.children;
   label.textContent = strip.dataset.textRunning;
   strip.dataset.running = '';
-  const over = () => { strip.textContent = strip.dataset.textOver; };
+  const over = () => {
+    strip.textContent = strip.dataset.textOver;
+    say(strip.dataset.textOver);
+  };
   stop = countdown([timer], Number(strip.dataset.until), over, order);
 }
 

@@ -68,7 +68,7 @@ function offerMachine(card) {
     paused: () => show('paused'),
     closed: () => show('closed'),
     placed: (sentence) => show('placed', false, sentence),
-    ready: () => show('ready', true, click ? text('pending') : ''),
+    ready: (sentence = '') => show('ready', true, click ? text('pending') : sentence),
 
     sold_out() {
       if (card.dataset.state !== 'sold_out') say(text('sold_out'));
@@ -137,7 +137,9 @@ function offerMachine(card) {
     const { state } = card.dataset;
     if (['asking', 'busy', 'reserved', 'placed'].includes(state)) return;
     const rest = RESTS[phase()] ?? (units.available > 0 && now() >= soldOutUntil ? 'ready' : 'sold_out');
-    if (!(rest === 'ready' && state === 'refused')) states[rest]();
+    if (rest !== 'ready') states[rest]();
+    else if (state === 'sold_out') states.ready(text(units.available > 1 ? 'some-back' : 'one-back'));
+    else if (!['ready', 'refused'].includes(state)) states.ready();
   }
 
   function count({ available, held, quantity }) {
@@ -145,7 +147,7 @@ function offerMachine(card) {
     find('available').textContent = available;
     find('quantity').textContent = quantity;
     find('held-units').textContent = held;
-    find('scarce').hidden = !available || available * 10 > quantity;
+    find('scarce').hidden = !available || available > find('scarce').dataset.scarce;
     Object.assign(card.querySelector('progress'), { max: quantity || 1, value: available });
   }
 
@@ -217,6 +219,7 @@ async function showMine() {
   const mine = response?.ok ? await response.json().catch(() => null) : null;
   if (!mine) return;
   page.querySelector('[data-sign-in]').hidden = mine.signed_in;
+  document.querySelector('[data-guest]').hidden = mine.signed_in;
   for (const { id, own } of machines) {
     own(mine.reservations.find(({ offer }) => String(offer) === id), mine.units_left?.[id]);
   }

@@ -3,8 +3,9 @@
 import { about, ask, retryAfter, say } from './countdown.js';
 
 const POLL_MS = 1000; // where the server names no interval
-const SLOWEST_MS = 15_000;
+const SLOWEST_MS = 15_000; // also where nobody looks
 
+let next;
 const page = document.querySelector('[data-reservation]');
 const { reservation, statusUrl, sayPlaced } = page.dataset;
 const headers = {};
@@ -34,7 +35,13 @@ async function poll(failures = 0) {
   page.querySelector('[data-ahead]').hidden = !status?.ahead;
   page.querySelector('[data-ahead-count]').textContent = status?.ahead ?? '';
   const wait = status?.poll_after_ms || Math.min(POLL_MS * 2 ** failed, SLOWEST_MS);
-  setTimeout(poll, about(Math.max(wait, retryAfter(response))), failed);
+  clearTimeout(next);
+  next = setTimeout(poll, about(Math.max(document.hidden ? SLOWEST_MS : wait, retryAfter(response))), failed);
 }
 
-if (page.dataset.state === 'held') poll();
+if (page.dataset.state === 'held') {
+  poll();
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden && page.dataset.state === 'held') poll();
+  });
+}
