@@ -1,7 +1,7 @@
 """The catalogues of the shop's languages, kept without GNU gettext: `make messages` gathers, merges and compiles.
 
-English is what the code says and needs no catalogue. Each other language has `shop/locale/<locale>/LC_MESSAGES/django.po`,
-which people edit, and `django.mo` beside it, which Django reads and nobody has to make before the shop runs.
+English is what the code says and needs no catalogue. Each other language has `shop/locale/*/LC_MESSAGES/django.po`, which
+people edit, and `django.mo` beside it, which Django reads and nobody has to make before the shop runs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 LOCALE = ROOT / "shop" / "locale"
 #: The packages that speak to people.
 PACKAGES = ("shop", "inventory")
-#: Functions whose arguments are messages -> which argument is what, as Babel counts. `_` is our short name of the lazy one.
+#: Functions whose arguments are messages -> which argument is what, as Babel counts. `_` is our name of the lazy one.
 KEYWORDS = {
     **dict.fromkeys(("_", "gettext", "gettext_lazy", "gettext_noop")),
     **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
@@ -41,9 +41,8 @@ def main() -> None:
         path.write_bytes(_written(merged))
         path.with_suffix(".mo").write_bytes(compiled(path))
         missing = [message.id for message in messages_of(merged) if not is_translated(message)]
-        print(
-            f"{path.relative_to(ROOT)}: {len(template)} messages, {len(missing)} not translated", *missing, sep="\n  "
-        )
+        told = f"{path.relative_to(ROOT)}: {len(template)} messages, {len(missing)} not translated"
+        print(told, *missing, sep="\n  ")  # noqa: T201  # a command's answer
 
 
 def catalogues() -> list[Path]:

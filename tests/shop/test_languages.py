@@ -29,7 +29,7 @@ def test_every_language_but_english_has_a_catalogue() -> None:
 
 @catalogues
 def test_a_catalogue_has_what_the_shop_says_and_nothing_else(path: Path) -> None:
-    """A message without translation reads as English in the middle of a page; one that nobody says any more is litter."""
+    """One that is missing reads as English in the middle of a page; one that nobody says any more is litter."""
     said = {(message.id, message.context) for message in messages.messages_of(messages.gathered())}
     catalogue = {(message.id, message.context): message for message in messages.messages_of(messages.read(path))}
 
