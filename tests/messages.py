@@ -1,7 +1,7 @@
 """The catalogues of the shop's languages, kept without GNU gettext: `make messages` gathers, merges and compiles.
 
-English is what the code says and needs no catalogue. Each other language has `shop/locale/*/LC_MESSAGES/django.po`, which
-people edit, and `django.mo` beside it, which Django reads and nobody has to make before the shop runs.
+English is what the code says and needs no catalogue. Each other language has a `django.po` below `shop/locale`, which
+people edit, and beside it a `django.mo`, which Django reads and nobody has to make before the shop runs.
 """
 
 from collections.abc import Iterable, Iterator
