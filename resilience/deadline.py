@@ -9,9 +9,7 @@ variable: what a thread does for another one has to be given its context, as `pa
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 from resilience.clock import now_ms
 from resilience.refused import Refused
@@ -27,19 +25,24 @@ class DeadlinePassed(Refused):
     """Nobody waits for the answer any more. What was not begun will not be."""
 
 
-@contextmanager
-def within(seconds: float, *, arrived_at_ms: int | None = None) -> Iterator[None]:
+class within:
     """Whatever is done meanwhile is wanted in so many seconds, counted from the request's arrival when that is known.
 
     Never later than a deadline that is set around it. Raises nothing by itself: `timeout` and `check` do.
     """
-    waited = 0.0 if arrived_at_ms is None else max(0.0, (now_ms() - arrived_at_ms) / 1000)
-    earlier = min(_ends_at.get(), time.monotonic() + seconds - waited)
-    token = _ends_at.set(earlier)
-    try:
-        yield
-    finally:
-        _ends_at.reset(token)
+
+    __slots__ = ("_before", "_seconds", "_waited")
+
+    def __init__(self, seconds: float, *, arrived_at_ms: int | None = None) -> None:
+        self._seconds = seconds
+        self._waited = 0.0 if arrived_at_ms is None else max(0.0, (now_ms() - arrived_at_ms) / 1000)
+
+    def __enter__(self) -> None:
+        ends_at = time.monotonic() + self._seconds - self._waited
+        self._before: Token[float] = _ends_at.set(min(_ends_at.get(), ends_at))
+
+    def __exit__(self, *_: object) -> None:
+        _ends_at.reset(self._before)
 
 
 def left_seconds() -> float:

@@ -23,29 +23,30 @@ TRACEBACK_MAXIMUM = 16_000
 #: What stands for a secret.
 MASK = "***"
 
-_labels: ContextVar[Mapping[str, str]] = ContextVar("labels")
-_NO_LABELS: Mapping[str, str] = {}
+#: As they were given: of a thousand requests that are labelled, one writes a line.
+_labels: ContextVar[Mapping[str, object]] = ContextVar("labels")
+_NO_LABELS: Mapping[str, object] = {}
 
 
 def labels() -> Mapping[str, str]:
     """Those of this thread, now."""
-    return _labels.get(_NO_LABELS)
+    return {name: str(value) for name, value in _labels.get(_NO_LABELS).items()}
 
 
 def label(**more: object) -> None:
     """These are on its lines, too."""
-    _labels.set({**labels(), **{name: str(value) for name, value in more.items()}})
+    _labels.set({**_labels.get(_NO_LABELS), **more})
 
 
 def relabel(**these: object) -> None:
     """Something else begins in this thread: only these are on its lines, until the next one begins."""
-    _labels.set({name: str(value) for name, value in these.items()})
+    _labels.set(these)
 
 
 @contextmanager
 def labelled(**these: object) -> Iterator[None]:
     """Only these, and those before when it ends."""
-    before = _labels.set({name: str(value) for name, value in these.items()})
+    before = _labels.set(these)
     try:
         yield
     finally:
