@@ -72,7 +72,7 @@ class Thresholds:
     open_seconds: float = 1.0
     open_maximum_seconds: float = 30.0
     calm_seconds: float = 10.0
-    #: Calls let through on trial; when all of them succeed it closes.
+    #: Calls that are on trial at a moment; when so many have succeeded it closes.
     trials: int = 3
 
     def __post_init__(self) -> None:
@@ -318,6 +318,7 @@ class Breaker:
         if (error is not None or call.is_slow) and (why := self._why_open(now)):
             self._open(now, f"{why}: {error}" if error is not None else why)
         elif on_trial:
+            self._permits += 1  # who comes later is not refused because those before were few
             self._successes_missing -= 1
             if self._successes_missing == 0:
                 self._close(now)

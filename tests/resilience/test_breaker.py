@@ -275,6 +275,18 @@ def test_when_the_time_is_over_some_try_and_the_others_are_refused_meanwhile(bre
     assert breaker.is_closed
 
 
+def test_whoever_comes_late_to_the_trials_is_not_refused(breaker: Breaker, clock: Clock) -> None:
+    """All but one have succeeded, and for a while nobody came: now two come at the same moment."""
+    half_opened(breaker, clock)
+    succeed(breaker, LIMITS.trials - 1)
+
+    both = [begun(breaker), begun(breaker)]
+
+    for call in both:
+        end(call)
+    assert breaker.is_closed
+
+
 def test_it_closes_when_all_trials_have_succeeded_and_not_before(breaker: Breaker, clock: Clock) -> None:
     half_opened(breaker, clock)
     succeed(breaker, LIMITS.trials - 1)

@@ -116,7 +116,8 @@ def test_a_template_compiles_and_keeps_to_the_policy(path):
     inline = Inline()
     inline.feed(path.read_text())
 
-    assert inline.found == []
+    # The pages for bad times need no other file; their policy names the digest of that style.
+    assert inline.found == (["<style>"] if path.name == "degraded.html" else [])
 
 
 @pytest.mark.parametrize("path", sorted((SHOP / "static" / "shop").glob("*.js")), ids=lambda path: path.name)
