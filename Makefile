@@ -40,6 +40,9 @@ test: .venv/.ok ## run the tests on servers of their own
 browser-test: .venv/.browser ## what people see, in a real Chromium; skipped where there is none
 	@$(PYTHON) -m pytest tests/browser
 
+load: .venv/.ok ## a crowd, and a verdict (SHAPE=spike USERS=2000 SECONDS=60 SEED=1; HOST= for a shop that runs)
+	@$(PYTHON) -m loadtests.load
+
 bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
 	@$(PYTHON) -m loadtests.bench
 

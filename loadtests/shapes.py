@@ -1,0 +1,50 @@
+"""Who comes when: the shapes of a load, as numbers of sources over time. Knows nothing of Locust."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from loadtests.contenders.overload.open_loop import PATIENCE_SECONDS
+from loadtests.plan import PEOPLE_A_SOURCE, Plan
+
+#: Arrivals a second of one source: small, so that a rate is met closely, and large, so that few sources are needed.
+RATE_A_SOURCE = 10.0
+#: Of the rate: what a soak asks for hour after hour, and the valleys between the towers of a square wave.
+SOAK, VALLEY = 0.6, 0.2
+#: Seconds of a tower and of a valley: shorter than the service may take to change its level twice.
+SQUARE_SECONDS = 5.0
+#: Steps in which a ramp climbs: each long enough to be judged by itself.
+RAMP_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    about: str
+    #: People wait for the opening, instead of coming at random.
+    herd: bool
+    #: Which part of the full rate is asked for, that part of the way through.
+    share: Callable[[float, Plan], float]
+
+
+def _square(part: float, plan: Plan) -> float:
+    return 1.0 if int(part * plan.seconds / SQUARE_SECONDS) % 2 == 0 else VALLEY
+
+
+SHAPES = {
+    "spike": Shape("everybody waits for T0, then clicks", True, lambda part, plan: 1.0),
+    "ramp": Shape("more and more, to find the knee", False, lambda part, plan: ceil(part * RAMP_STEPS) / RAMP_STEPS),
+    "soak": Shape("a busy day, for as long as you like", False, lambda part, plan: SOAK),
+    "square": Shape("towers and valleys of five seconds, against levels that flap", False, _square),
+    "10x": Shape("ten times of what the shop can", False, lambda part, plan: 1.0),
+}
+
+
+def sources(plan: Plan, elapsed_seconds: float) -> int | None:
+    """How many sources there are to be after so many seconds; None when it is over, and the last have their answers."""
+    if elapsed_seconds >= plan.seconds + PATIENCE_SECONDS:
+        return None
+    shape = SHAPES[plan.shape]
+    if shape.herd:
+        return ceil(plan.people / PEOPLE_A_SOURCE)
+    part = min(1.0, max(elapsed_seconds, 0.001) / plan.seconds)
+    return max(1, round(shape.share(part, plan) * plan.rate / RATE_A_SOURCE))
