@@ -8,9 +8,12 @@
 At the end of a test, no console of its visitors may have said anything.
 """
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -70,3 +73,19 @@ def newcomer(browser: "Browser", shop: RunningShop) -> "Iterator[Callable[..., V
     for visitor in visitors:
         visitor.context.close()
     assert [said for visitor in visitors for said in visitor.complaints] == []
+
+
+@pytest.fixture
+def stopped(shop: RunningShop) -> Callable[[str], AbstractContextManager[None]]:
+    """`with stopped("worker"):` that process of the shop does nothing, and nobody takes it for dead."""
+
+    @contextmanager
+    def stop(name: str) -> Iterator[None]:
+        pid = next(entry["pid"] for entry in shop.book() if entry["name"] == name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    return stop
