@@ -7,7 +7,7 @@ was lost meanwhile is a failure. What the guard refuses was not sent, and is Inv
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -133,7 +133,9 @@ def fresh(client: redis.Redis, seconds: float) -> Iterator[Connection]:
     connection = pool.connection_class(**pool.connection_kwargs | limits)
     with asking_redis():
         passage = _enter()
-    with passage, connection.within(seconds):
+    with ExitStack() as ends:
+        ends.push(passage)  # which was entered above; a second time would take a second place, and keep it
+        ends.enter_context(connection.within(seconds))
         try:
             with asking_redis():
                 connection.connect()

@@ -102,7 +102,11 @@ ONCE: dict[str, tuple[Fault, Outcome]] = {
 def test_a_second_try_finds_what_the_first_one_did(
     proxy: FaultProxy, offer: Offer, stock_redis: redis.Redis, fault: str
 ) -> None:
-    """Whatever becomes of one connection, its caller hears the truth in time, and holds one unit."""
+    """Whatever becomes of one connection, its caller hears the truth in time, and holds one unit; no place in front of
+    Redis stays taken."""
+    bulkhead = _connection.guard.bulkhead
+    assert bulkhead
+    taken = bulkhead.taken
     strikes, expected = ONCE[fault]
     [first, second] = [Wish(reservation_id(offer), buyer) for buyer in a_crowd(2)]
     proxy.script = [(At(2, SCRIPT), OnlyThere(strikes))]
@@ -113,6 +117,7 @@ def test_a_second_try_finds_what_the_first_one_did(
 
     assert held(stock_redis, offer) == (2, 2)
     assert proxy.requests(SCRIPT) == 3
+    assert bulkhead.taken == taken
 
 
 @pytest.mark.parametrize("step", [1, 2])
