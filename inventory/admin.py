@@ -5,14 +5,20 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.core.paginator import Paginator
+from django.db import connection
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from inventory.models import BuyerUnits, Claim, Effect, Reservation, Stock, StockChange
+
+#: Rows of a table beyond which its list says about how many there are, as PostgreSQL's statistics have it.
+COUNTED_MAXIMUM = 100_000
 
 
 class ReadOnly:
@@ -28,9 +34,28 @@ class ReadOnly:
         return False
 
 
-class Record(ReadOnly, admin.ModelAdmin):
-    """A table that only grows: it is never counted whole for the sake of a filter."""
+class Estimated(Paginator):
+    """Of a whole table that is long, says about how many rows there are: to count them takes longer than to show a
+    page. What is filtered or short is counted."""
 
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        if not rows.query.where:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [rows.model._meta.db_table]
+                )
+                about = int(cursor.fetchone()[0])
+            if about >= COUNTED_MAXIMUM:
+                return about
+        return int(rows.count())
+
+
+class Record(ReadOnly, admin.ModelAdmin):
+    """A table that only grows: it is never counted whole for the sake of a filter, nor when it is long."""
+
+    paginator = Estimated
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     #: Whether there is time to search; whoever knows hands that in.

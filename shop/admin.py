@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from celery.exceptions import OperationalError
 from django.contrib import admin, messages
 from django.core.cache import caches
 from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -20,13 +21,25 @@ from django.utils.translation import ngettext
 
 from inventory.admin import ReadOnly, Record, link
 from inventory.models import DeadEntry
-from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, opening, orders, postman, preheating, tasks
+from shop import acts, opening, orders, preheating, sale_events
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_dead_tasks import DeadTaskAdmin
+from shop.admin_flagged_buyers import FlaggedBuyerAdmin
 from shop.admin_forms import OfferForm, OfferFormSet, ProductForm, ProductPicker, SaleForm
 from shop.admin_overrides import OverrideAdmin
-from shop.models import DeadTask, Offer, Order, Override, Payment, Product, ProviderEvent, Sale
+from shop.admin_sale_events import SaleEventAdmin
+from shop.models import (
+    DeadTask,
+    FlaggedBuyer,
+    Offer,
+    Order,
+    Override,
+    Payment,
+    Product,
+    ProviderEvent,
+    Sale,
+    SaleEvent,
+)
 from shop.templatetags.money import money
 
 #: Offers of one sale: they are put on the shelf in one transaction, which Redis may hold up 0.25 s for each.
@@ -38,6 +51,8 @@ admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
 admin.site.register(DeadEntry, DeadEventAdmin)
 admin.site.register(Override, OverrideAdmin)
+admin.site.register(FlaggedBuyer, FlaggedBuyerAdmin)
+admin.site.register(SaleEvent, SaleEventAdmin)
 admin.site.register(DeadTask, DeadTaskAdmin)
 
 
@@ -151,11 +166,11 @@ class SaleAdmin(admin.ModelAdmin):
     """A draft is edited; a published sale is led by the actions of the list."""
 
     form = SaleForm
-    list_display = ["title", "phase", "quantity", "available", "held", "sold", "opens_at", "closes_at"]
+    list_display = ["title", "phase", "quantity", "available", "held", "sold", "opens_at", "closes_at", "its_console"]
     list_filter = ["state", "opens_at"]
     search_fields = ["title", "slug"]
     date_hierarchy = "opens_at"
-    actions = ["schedule", "preheat", "pause", "resume", "close"]
+    actions = ["schedule", "preheat", "open_now", "pause", "resume", "close"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sale]:
         units = {name: Coalesce(Sum(f"offers__stock__{name}"), 0) for name in ("quantity", "held", "sold")}
@@ -197,6 +212,10 @@ class SaleAdmin(admin.ModelAdmin):
     def sold(self, sale: Any) -> int:
         return int(sale.units_sold)
 
+    @admin.display(description=_("console"))
+    def its_console(self, sale: Any) -> SafeString:
+        return format_html('<a href="{}">{}</a>', reverse("console:sale", args=[sale.slug]), _("console"))
+
     # --- The form -----------------------------------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, sale: Any = None) -> Any:
@@ -204,14 +223,18 @@ class SaleAdmin(admin.ModelAdmin):
             note = _("A draft is seen by staff alone. Schedule it by the action in the list of sales.")
         else:
             note = _(
-                "Published: its address, times and offers stay as they were promised. Pause, resume or close it by the"
-                " actions in the list of sales."
+                "Published: its title may change; its address, times and offers stay as they were promised. Units and"
+                " limits, and whether it sells, are changed in its console."
             )
         its_own = (None, {"fields": ["title", "slug", "state", "opens_at", "closes_at"], "description": note})
-        return [its_own] if _is_draft(sale) else [its_own, (_("Caches"), {"fields": ["preheated", "cache_reads"]})]
+        if _is_draft(sale):
+            return [its_own]
+        return [its_own, (_("Now"), {"fields": ["its_console", "preheated", "cache_reads"]})]
 
     def get_readonly_fields(self, request: HttpRequest, sale: Any = None) -> list[str]:
-        return ["state"] if _is_draft(sale) else ["slug", "state", "opens_at", "closes_at", "preheated", "cache_reads"]
+        if _is_draft(sale):
+            return ["state"]
+        return ["slug", "state", "opens_at", "closes_at", "its_console", "preheated", "cache_reads"]
 
     @admin.display(description=_("preheated"))
     def preheated(self, sale: Sale) -> str:
@@ -245,64 +268,60 @@ class SaleAdmin(admin.ModelAdmin):
 
     # --- The verbs ----------------------------------------------------------------------------------------------
 
-    @admin.action(description=_("Schedule the selected drafts"), permissions=["change"])
-    def schedule(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:
-        self._each(request, sales, opening.schedule)
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("shop.run_sale")
 
-    @admin.action(description=_("Preheat the selected sales"), permissions=["change"])
-    def preheat(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:
+    @admin.action(description=_("Schedule the selected drafts"), permissions=["run"])
+    def schedule(self, request: HttpRequest, sales: QuerySet[Sale]) -> TemplateResponse | None:
+        return self._each(request, sales, opening.schedule)
+
+    @admin.action(description=_("Preheat the selected sales"), permissions=["run"])
+    def preheat(self, request: HttpRequest, sales: QuerySet[Sale]) -> TemplateResponse | None:
         """A worker does it; how far it is, the page of the sale says."""
-        for sale in few_enough(request, sales):
-            try:
-                preheating.ask(sale, _send_preheat)
-            except opening.NotPossible as reason:
-                self.message_user(request, str(reason), messages.ERROR)
-            except OperationalError as away:
-                text = _("%(sale)s: no worker can be asked, so use `manage.py preheat`: %(reason)s")
-                self.message_user(request, text % {"sale": sale, "reason": away}, messages.ERROR)
-                return  # each of the others would wait for the broker in vain, too
-            else:
-                self.log_change(request, sale, "preheat")
-                text = _("%(sale)s is being preheated: its page says how far it is.")
-                self.message_user(request, text % {"sale": sale}, messages.SUCCESS)
+        return self._confirmed(request, sales, lambda sale: acts.preheat(sale, request.user))
 
-    @admin.action(description=_("Pause the selected sales"), permissions=["change"])
-    def pause(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:
-        self._each(request, sales, opening.pause)
+    @admin.action(description=_("Open the selected sales now"), permissions=["run"])
+    def open_now(self, request: HttpRequest, sales: QuerySet[Sale]) -> TemplateResponse | None:
+        return self._each(request, sales, opening.open_now)
 
-    @admin.action(description=_("Resume the selected sales"), permissions=["change"])
-    def resume(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:
-        self._each(request, sales, opening.resume)
+    @admin.action(description=_("Pause the selected sales"), permissions=["run"])
+    def pause(self, request: HttpRequest, sales: QuerySet[Sale]) -> TemplateResponse | None:
+        return self._each(request, sales, opening.pause)
 
-    @admin.action(description=_("Close the selected sales for good"), permissions=["change"])
-    def close(self, request: HttpRequest, sales: QuerySet[Sale]) -> None:
-        self._each(request, sales, opening.close)
+    @admin.action(description=_("Resume the selected sales"), permissions=["run"])
+    def resume(self, request: HttpRequest, sales: QuerySet[Sale]) -> TemplateResponse | None:
+        return self._each(request, sales, opening.resume)
 
-    def _each(self, request: HttpRequest, sales: QuerySet[Sale], verb: Callable[[Sale], list[str]]) -> None:
-        """Do it to every sale, and say of each what came of it: one that refuses does not stop the others."""
-        for sale in few_enough(request, sales):
-            try:
-                lines = verb(sale)
-            except opening.NotPossible as reason:
-                self.message_user(request, str(reason), messages.ERROR)
-            except (InventoryUnavailable, AnswerLost) as away:
-                text = _("%(sale)s stays %(state)s, stock Redis did not do it: %(reason)s")
-                told = {"sale": sale, "state": sale.get_state_display(), "reason": away}
-                self.message_user(request, text % told, messages.ERROR)
-            else:
-                self.log_change(request, sale, verb.__name__)
-                audit.by_staff(request.user, verb.__name__, sale.slug)
-                text = _("%(sale)s is %(state)s (%(offers)s).")
-                told = {"sale": sale, "state": sale.get_state_display(), "offers": ", ".join(lines)}
-                self.message_user(request, text % told, messages.SUCCESS)
+    @admin.action(description=_("Close the selected sales for good"), permissions=["run"])
+    def close(self, request: HttpRequest, sales: QuerySet[Sale]) -> TemplateResponse | None:
+        return self._each(request, sales, opening.close)
+
+    def _each(
+        self, request: HttpRequest, sales: QuerySet[Sale], verb: Callable[[Sale], list[str]]
+    ) -> TemplateResponse | None:
+        return self._confirmed(request, sales, lambda sale: acts.move(sale, verb, request.user))
+
+    def _confirmed(
+        self, request: HttpRequest, sales: QuerySet[Sale], act: Callable[[Sale], acts.Heard]
+    ) -> TemplateResponse | None:
+        """A page that asks; then do it to every sale, and say of each what came of it: one that refuses does not stop
+        the others."""
+        chosen, name = few_enough(request, sales), request.POST["action"]
+        if chosen and "confirmed" not in request.POST:
+            title = dict(self.get_action_choices(request, []))[name]
+            told = {"title": title, "action": name, "sales": chosen}
+            context = {**self.admin_site.each_context(request), **told}
+            return TemplateResponse(request, "admin/shop/confirm_act.html", context)
+        for sale in chosen:
+            heard = acts.attempt(partial(act, sale))
+            self.message_user(request, heard.text, heard.level)
+            if heard.done:
+                self.log_change(request, sale, name)
+        return None
 
 
 def _is_draft(sale: Sale | None) -> bool:
     return sale is None or sale.state == Sale.State.DRAFT
-
-
-def _send_preheat(slug: str) -> None:
-    postman.deliver(lambda: tasks.preheat.apply_async([slug], retry=False))
 
 
 @admin.register(Offer)
@@ -341,7 +360,7 @@ class PaymentsOfOrder(ReadOnly, admin.TabularInline):
 @admin.register(Order)
 class OrderAdmin(Record):
     list_display = ["number", "its_buyer", "title", "units", "total", "state", "placed_at", "pay_until"]
-    list_select_related = ["buyer"]
+    list_select_related = ["buyer", "offer__sale"]  # whose cancellation is written down
     list_filter = ["state", "currency", "placed_at"]
     search_fields = ["=number", "buyer__username", "=payments__charge", "=reservation__id"]
     search_help_text = _("The number of an order, a buyer's name, a charge, or the id of a reservation.")
@@ -379,7 +398,7 @@ class OrderAdmin(Record):
         cancelled = [order for order in chosen if orders.cancel(order)]
         for order in cancelled:
             self.log_change(request, order, "cancel")
-            audit.by_staff(request.user, "cancel", order.number)
+            sale_events.by_staff(request.user, "cancel", order.offer.sale.slug, order.number)
         self._say(request, len(cancelled), len(chosen) - len(cancelled))
 
     def _say(self, request: HttpRequest, cancelled: int, others: int) -> None:

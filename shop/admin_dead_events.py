@@ -11,7 +11,7 @@ from inventory import dead_letters
 from inventory.admin import DeadEntryAdmin
 from inventory.models import DeadEntry
 from inventory.outcomes import AnswerLost, InventoryUnavailable
-from shop import audit, orders
+from shop import orders, sale_events
 
 #: Events that one action takes: each is a transaction of its own, and the browser waits for all of them.
 EVENTS_MAXIMUM = 100
@@ -32,7 +32,7 @@ class DeadEventAdmin(DeadEntryAdmin):
         self._each(request, selected, dead_letters.void)
 
     def _each(self, request: HttpRequest, selected: QuerySet[DeadEntry], resolve: Callable[[DeadEntry], None]) -> None:
-        for entry in selected.filter(resolution="")[:EVENTS_MAXIMUM]:
+        for entry in selected.filter(resolution="").select_related("stock__offer__sale")[:EVENTS_MAXIMUM]:
             try:
                 resolve(entry)
             except (dead_letters.NotPossible, InventoryUnavailable, AnswerLost) as reason:
@@ -40,5 +40,6 @@ class DeadEventAdmin(DeadEntryAdmin):
             else:
                 entry.refresh_from_db()
                 self.log_change(request, entry, entry.resolution)
-                audit.by_staff(request.user, entry.resolution, entry.stream_id)
+                slug = entry.stock.offer.sale.slug
+                sale_events.by_staff(request.user, entry.resolution, slug, f"event {entry.stream_id}")
                 self.message_user(request, f"{entry.stream_id}: {entry.resolution}", messages.SUCCESS)

@@ -1,5 +1,6 @@
 """What staff may type: every number has a least and a most, so that a slip is an error in a form and not in a sale."""
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ QUANTITY_MAXIMUM = 10_000_000
 UNIT_LIMIT_MAXIMUM = 1_000
 #: Seconds to pay: a unit that is held for longer than a day is not for sale.
 HOLD_SECONDS_MAXIMUM = 86_400
+
+
+#: What a form sends of a sale that may change in a draft alone.
+_OF_A_DRAFT = re.compile(
+    r"(slug|opens_at_\d|closes_at_\d|offers-\d+-(product|price_minor|quantity|unit_limit|hold_seconds))\Z"
+)
 
 
 class ProductForm(forms.ModelForm):
@@ -57,6 +64,14 @@ class SaleForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
+        if self.instance.state != Sale.State.DRAFT and any(map(_OF_A_DRAFT.match, self.data)):
+            raise ValidationError(
+                _(
+                    "Nothing was saved. This form was opened while the sale was a draft, and it is published now: its"
+                    " address, times and offers stay as they were promised. Open it again: its title may change here,"
+                    " units and limits in its console."
+                )
+            )
         opens_at, closes_at = (self.cleaned_data.get(name) for name in ("opens_at", "closes_at"))
         if opens_at and closes_at and closes_at <= opens_at:
             self.add_error("closes_at", _("A sale closes after it opens."))

@@ -57,7 +57,7 @@ class OverrideForm(forms.ModelForm):
 class OverrideAdmin(Record):
     """Nobody edits one: another is put in its place, or it ends."""
 
-    form = OverrideForm
+    form: Any = OverrideForm
     list_display = ["what", "in_force", "reason", "author", "created_at", "ends_at", "ended_at"]
     list_filter = ["kind", ("ended_at", admin.EmptyFieldListFilter)]
     ordering = ["-pk"]

@@ -61,6 +61,10 @@ class Progress:
     def is_complete(self) -> bool:
         return self.done == len(_steps())
 
+    @property
+    def is_under_way(self) -> bool:
+        return not self.failure and not self.is_complete
+
 
 def run(sale: Sale) -> list[str]:
     """Preheat a published sale; safe to repeat. Answers a line for each step, and tells each to those who look.

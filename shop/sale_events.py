@@ -43,7 +43,7 @@ def by_staff(
     which is not written."""
     if not _write(act, sale, what, detail, str(who), key):
         return False
-    said = " ".join(filter(None, [sale, str(what), detail]))
+    said = f"{what}: {detail}" if what and detail else str(what) or sale
     transaction.on_commit(lambda: audit.by_staff(who, act, said), robust=True)
     return True
 

@@ -1,10 +1,17 @@
 """The table of contents of the site."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-from shop.views import accounts, health, orders, payments, purchase, reservation, storefront
+from shop.views import accounts, console, health, orders, payments, purchase, reservation, storefront
 
+consoles = [
+    path("", console.index, name="index"),
+    path("<slug:slug>/", console.sale, name="sale"),
+    path("<slug:slug>/figures", console.figures, name="figures"),
+    path("<slug:slug>/<slug:name>/", console.act, name="act"),
+    path("<slug:slug>/offers/<int:offer_id>/<slug:name>/", console.act, name="act-of-offer"),
+]
 urlpatterns = [
     path("", storefront.sales, name="sales"),
     path("sales/<slug:slug>/", storefront.sale, name="sale"),
@@ -22,6 +29,7 @@ urlpatterns = [
     path("accounts/logout/", accounts.sign_out, name="logout"),
     path("accounts/signup/", accounts.sign_up, name="signup"),
     path("language/", accounts.language, name="language"),
+    path("admin/console/", include((consoles, "console"))),
     path("admin/", admin.site.urls),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from shop import answers
 from shop.away import DATABASE_AWAY
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def takes(*methods: str, token: bool = False) -> Callable[[View], View]:
@@ -22,7 +22,7 @@ def takes(*methods: str, token: bool = False) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             allowed = (*methods, "HEAD") if "GET" in methods else methods
             if request.method not in allowed:
                 response = answers.answer(request, "METHOD")

@@ -20,7 +20,7 @@ from inventory import outbox, reservations, stock
 from inventory.models import BuyerUnits, Claim, DeadEntry, Effect, Reservation, Stock, StockChange
 from inventory.outcomes import AnswerLost, InventoryUnavailable, Wish
 from shop import admin, catalog, opening
-from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale
+from shop.models import Offer, Order, Payment, Product, ProviderEvent, Sale, SaleEvent
 from tests.crowd import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -110,8 +110,8 @@ def page_of(row: Model) -> str:
 
 
 def act(staff: Client, action: str, *rows: Model) -> list[str]:
-    """Tick the rows, press the action; answers what the page says about it."""
-    fields = {"action": action, "_selected_action": [row.pk for row in rows]}
+    """Tick the rows, press the action, and again where a page asks; answers what the page says about it."""
+    fields = {"action": action, "_selected_action": [row.pk for row in rows], "confirmed": "yes"}
     return said(staff.post(list_of(type(rows[0])), fields, follow=True))
 
 
@@ -136,6 +136,11 @@ def sale_form(*offers: dict[str, Any], stored: int = 0, **changed: Any) -> dict[
     for number, offer in enumerate(offers):
         fields |= {f"offers-{number}-{name}": value for name, value in offer.items()}
     return fields
+
+
+def title_form(**changed: Any) -> dict[str, Any]:
+    """What the browser sends for a published sale."""
+    return {"title": "Winter", "offers-TOTAL_FORMS": 0, "offers-INITIAL_FORMS": 0, **changed}
 
 
 def offer_row(product: Product, /, **changed: Any) -> dict[str, Any]:
@@ -368,22 +373,25 @@ def test_an_offer_that_is_gone_is_an_error_of_the_form(staff: Client, lamp: Prod
 
 
 def test_a_published_sale_keeps_what_it_promised(staff: Client, lamp: Product) -> None:
-    """A form that was opened while it was a draft changes its title alone, and the page says why."""
+    """Its page says what may change; a form that was opened while it was a draft is refused, with the reason."""
     sale = a_scheduled_sale(lamp)
     offer = sale.offers.get()
     kept = Sale.objects.values("slug", "state", "opens_at", "closes_at").get(pk=sale.pk)
     assert "stay as they were promised" in staff.get(page_of(sale)).content.decode()
 
     for rows in ([stored_row(offer, quantity=100, price_minor=1)], [stored_row(offer, DELETE="on"), offer_row(lamp)]):
-        assert staff.post(page_of(sale), sale_form(*rows, stored=1, state="closed")).status_code == 302
+        refused = errors(staff.post(page_of(sale), sale_form(*rows, stored=1, state="closed")))
+        assert "Nothing was saved. This form was opened while the sale was a draft" in refused
+        assert Sale.objects.get(pk=sale.pk).title == sale.title
 
+    assert staff.post(page_of(sale), title_form(state="closed")).status_code == 302
     assert Sale.objects.values(*kept).get(pk=sale.pk) == kept
     assert Sale.objects.get(pk=sale.pk).title == "Winter"
     assert (sale.offers.get().price_minor, sale.offers.get().stock.quantity) == (9_900, 5)
 
 
 def test_nobody_schedules_a_draft_while_it_is_saved(staff: Client, lamp: Product) -> None:
-    """A form that meets a schedule on its way waits for it, then finds a published sale and keeps its quantity."""
+    """A form that meets a schedule on its way waits for it, then finds a published sale, and is refused."""
     sale = a_draft(lamp)
     form = sale_form(stored_row(sale.offers.get(), quantity=9), stored=1)
 
@@ -399,7 +407,7 @@ def test_nobody_schedules_a_draft_while_it_is_saved(staff: Client, lamp: Product
             saving = pool.submit(save)
             eventually(_somebody_waits_for_a_lock)
             Sale.objects.filter(pk=sale.pk).update(state="scheduled")
-        assert saving.result() == 302
+        assert saving.result() == 200  # the form again, with the reason
 
     assert sale.offers.get().stock.quantity == 5
 
@@ -424,19 +432,36 @@ def test_stock_that_lies_in_redis_keeps_its_quantity(staff: Client, lamp: Produc
 
 
 def test_pausing_twice_is_harmless(staff: Client, lamp: Product) -> None:
-    """Paused stays paused, in PostgreSQL and in Redis; resuming sells again, closing ends it."""
+    """Paused stays paused, in PostgreSQL and in Redis, and who comes second hears it; resuming sells again, closing
+    ends it."""
     sale = a_scheduled_sale(lamp)
 
-    for action, state, on_the_shelf in [
-        ("pause", "paused", "paused"),
-        ("pause", "paused", "paused"),
-        ("resume", "scheduled", "open"),
-        ("close", "closed", "closed"),
+    for action, state, on_the_shelf, said_so in [
+        ("pause", "paused", "paused", "is paused (Halo lamp: UPDATED)."),
+        ("pause", "paused", "paused", "is paused already: boss was first, at "),
+        ("resume", "scheduled", "open", "is scheduled (Halo lamp: UPDATED)."),
+        ("close", "closed", "closed", "is closed (Halo lamp: UPDATED)."),
     ]:
-        assert act(staff, action, sale) == [f"{sale} is {state} (Halo lamp: UPDATED)."]
+        [answer] = act(staff, action, sale)
+        assert answer.startswith(f"{sale} {said_so}")
         levels = stock.levels([sale.offers.get().pk])[sale.offers.get().pk]
         assert levels is not None
         assert (Sale.objects.get(pk=sale.pk).state, levels.state) == (state, on_the_shelf)
+
+
+@pytest.mark.parametrize("action", ["schedule", "preheat", "open_now", "pause", "resume", "close"])
+def test_a_page_asks_before_anything_is_done(staff: Client, lamp: Product, action: str) -> None:
+    """It names the sales and what will be done; nothing has changed by then."""
+    sale, draft = a_scheduled_sale(lamp), a_draft(lamp)
+    before = list(Sale.objects.order_by("pk").values())
+
+    answer = staff.post(list_of(Sale), {"action": action, "_selected_action": [sale.pk, draft.pk]})
+
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    assert all(name in page for name in (sale.title, draft.title, f'name="action" value="{action}"'))
+    assert list(Sale.objects.order_by("pk").values()) == before
+    assert not SaleEvent.objects.exists()
 
 
 def test_a_sale_that_refuses_does_not_stop_the_others(staff: Client, lamp: Product) -> None:
@@ -454,7 +479,7 @@ def test_a_sale_that_refuses_does_not_stop_the_others(staff: Client, lamp: Produ
 def test_redis_away_is_said_and_changes_nothing(
     staff: Client, lamp: Product, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Each sale that Redis did not take stays what it was."""
+    """Each sale that Redis did not take stays what it was, and nothing is written down."""
     sales = [a_scheduled_sale(lamp), a_scheduled_sale(lamp)]
 
     def refuse(*_: Any) -> str:
@@ -463,8 +488,8 @@ def test_redis_away_is_said_and_changes_nothing(
     monkeypatch.setattr(stock, "put_on_shelf", refuse)
     answers = act(staff, "pause", *sales)
 
-    assert len(answers) == 2
-    assert all(f"stays scheduled, stock Redis did not do it: {error}" in answer for answer in answers)
+    assert answers == [f"Stock Redis did not do it, nothing was changed: {error}"] * 2
+    assert not SaleEvent.objects.filter(act="pause").exists()
     assert set(Sale.objects.values_list("state", flat=True)) == {"scheduled"}
 
 
@@ -583,7 +608,7 @@ def test_what_staff_save_is_on_the_page_at_once(staff: Client, lamp: Product) ->
     staff.post(page_of(lamp), PRODUCT)
     assert cached_titles(sale) == (sale.title, "Kettle")
 
-    staff.post(page_of(sale), sale_form(stored_row(sale.offers.get()), stored=1))
+    staff.post(page_of(sale), title_form())
     assert cached_titles(sale) == ("Winter", "Kettle")
 
     act(staff, "close", sale)

@@ -28,6 +28,7 @@ EXPECTED = {
     "logout": ("/accounts/logout/", Importance.LOOKING, Importance.LOOKING),
     "signup": ("/accounts/signup/", Importance.LOOKING, Importance.LOOKING),
     "language": ("/language/", Importance.BROWSING, Importance.BROWSING),
+    "console": ("/admin/console/summer/", Importance.STAFF, Importance.STAFF),
     "admin": ("/admin/shop/sale/", Importance.STAFF, Importance.STAFF),
     "livez": ("/livez", Importance.EXEMPT, Importance.EXEMPT),
     "readyz": ("/readyz", Importance.EXEMPT, Importance.EXEMPT),

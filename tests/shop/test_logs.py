@@ -41,7 +41,7 @@ def staff(db: None) -> Client:
 
 
 def act(staff: Client, url: str, action: str, pk: int) -> None:
-    staff.post(url, {"action": action, "_selected_action": [pk]})
+    staff.post(url, {"action": action, "_selected_action": [pk], "confirmed": "yes"})
 
 
 def test_what_staff_does_to_sales_and_orders(

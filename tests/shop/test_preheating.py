@@ -70,7 +70,7 @@ def page_of(staff: Client, sale: Sale) -> str:
 
 
 def preheat_by_admin(staff: Client, sale: Sale) -> list[str]:
-    fields = {"action": "preheat", "_selected_action": [sale.pk]}
+    fields = {"action": "preheat", "_selected_action": [sale.pk], "confirmed": "yes"}
     answer = staff.post(reverse("admin:shop_sale_changelist"), fields, follow=True)
     return [str(message) for message in answer.context["messages"]]
 

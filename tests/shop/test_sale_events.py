@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -105,9 +105,9 @@ def test_overrides_are_written_down() -> None:
 
 
 @pytest.fixture
-def trial() -> Iterator[Breaker]:
+def trial() -> Breaker:
     """A breaker of which nobody else hears."""
-    yield Breaker("trial")
+    return Breaker("trial")
 
 
 def test_a_breaker_that_opens_and_closes_is_two_lines(scribe: Scribe, trial: Breaker) -> None:
