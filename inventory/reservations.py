@@ -4,11 +4,13 @@ Redis alone lets a unit become held (`reserve`). PostgreSQL alone lets it leave 
 `expire_due`): one conditional UPDATE decides who was first, and writes the effect for Redis in the same transaction.
 """
 
+import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -23,6 +25,10 @@ from resilience.empty import nothing_for_nothing
 
 #: Holds that one sweep ends in one transaction: short locks, and little to redo after a crash.
 SWEEP_HOLDS = 500
+#: Seconds for which this process leaves alone a hold that could not be ended, and how many such holds it knows: a sweep
+#: comes each second, and finding them among others takes ten transactions each.
+REFUSED_REST_SECONDS = 60.0
+REFUSED_MAXIMUM = 5_000
 
 #: PostgreSQL's word for a reservation -> the word its buyer's polls read.
 STATUS = {
@@ -35,6 +41,11 @@ STATUS = {
 
 #: Told which reservations have just ended, inside the transaction that ends them.
 Ended = Callable[[list[str]], None]
+
+logger = logging.getLogger(__name__)
+
+#: Holds that PostgreSQL refused to end -> the moment from which they are tried again.
+_resting: dict[str, float] = {}
 
 
 def reserve(offer_id: int, wishes: list[Wish]) -> list[Answer]:
@@ -105,21 +116,50 @@ def release(reservation_id: str) -> bool:
 def expire_due(ended: Ended) -> int:
     """End up to SWEEP_HOLDS holds whose time to pay is over, and tell `ended` which. Answers how many.
 
-    Several sweeps may run at once: each takes rows that nobody else has locked.
+    Several sweeps may run at once: each takes rows that nobody else has locked. A hold that PostgreSQL refuses to end
+    holds up no other: the log names it, and it is tried again in a minute.
     """
     grace = timedelta(seconds=settings.PAYMENT_GRACE_SECONDS)
     with transaction.atomic():
         due = list(
             Reservation.objects.select_for_update(skip_locked=True)
             .filter(state=Reservation.State.HELD, expires_at__lte=Now() - grace)
+            .exclude(pk__in=_still_resting())
             .order_by("expires_at")
             .values_list("pk", flat=True)[:SWEEP_HOLDS]
         )
-        if not due:
-            return 0
-        end(due, Reservation.State.EXPIRED)
-        ended(due)
-    return len(due)
+        return _expire(due, ended)
+
+
+@nothing_for_nothing(returns=int)
+def _expire(due: list[str], ended: Ended) -> int:
+    """All at once; when PostgreSQL refuses, two halves, until only those are left that it refuses alone."""
+    try:
+        with transaction.atomic():
+            end(due, Reservation.State.EXPIRED)
+            ended(due)
+        return len(due)
+    except OperationalError:
+        raise  # it is away, or others are in the way: that is no fault of a hold
+    except DatabaseError as error:
+        if len(due) > 1:
+            middle = len(due) // 2
+            return _expire(due[:middle], ended) + _expire(due[middle:], ended)
+        _let_rest(due[0])
+        logger.error("reservation %s: its time is over, and PostgreSQL refuses to end it: %s", due[0], error)
+        return 0
+
+
+def _let_rest(reservation_id: str) -> None:
+    if len(_resting) < REFUSED_MAXIMUM:
+        _resting[reservation_id] = time.monotonic() + REFUSED_REST_SECONDS
+
+
+def _still_resting() -> list[str]:
+    now = time.monotonic()
+    for pk in [pk for pk, until in list(_resting.items()) if until <= now]:
+        _resting.pop(pk, None)
+    return list(_resting)
 
 
 @nothing_for_nothing(returns=int)

@@ -171,6 +171,30 @@ def test_an_unpaid_hold_comes_back_and_is_bought_by_somebody_else(make_sale: Cal
     assert reservations.expire_due(orders.expire) == 0
 
 
+def test_a_hold_that_cannot_be_ended_holds_up_no_other(
+    make_sale: Callable[..., Sale], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of five holds that have run out, PostgreSQL refuses one: the first sweep ends the others, the next one does not
+    try it again, and comes to who is due since."""
+    offer = make_sale(quantity=6).offers.get()
+    outcomes = [_reserve(offer, buyer) for buyer in a_crowd(5)]
+    outbox.drain(offer.pk, orders.place)
+    poison = str(Reservation.objects.order_by("pk").values_list("pk", flat=True)[2])
+    Reservation.objects.filter(pk=poison).update(units=1_000)  # more than are held: the counter would fall below none
+    Reservation.objects.update(expires_at="2020-01-01T00:00:00Z")
+
+    swept = [reservations.expire_due(orders.expire), reservations.expire_due(orders.expire)]
+
+    assert outcomes == [Outcome.RESERVED] * 5
+    assert swept == [4, 0]
+    assert Stock.objects.get(pk=offer.pk).held == 1
+    assert set(Reservation.objects.filter(state="held").values_list("pk", flat=True)) == {poison}
+    assert set(Order.objects.filter(state=Order.State.AWAITING_PAYMENT).values_list("reservation", flat=True)) == {
+        poison
+    }
+    assert [poison in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_payment_grace_keeps_a_hold(placed: str, settings: Settings) -> None:
     """A hold is not expired before deadline and grace are over."""
     settings.PAYMENT_GRACE_SECONDS = 3_600
