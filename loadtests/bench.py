@@ -24,8 +24,11 @@ from loadtests import table
 from loadtests.catalogue import BARS, CONTENDERS, PARTS, Contender, Entry
 from loadtests.figures import UNKNOWN, Figures, judge_all
 from loadtests.house import House, open_house
+from shop.local.programs import NGINX, WRK, missing
 from shop.local.refusal import Broken, Refusal
 
+#: Programs that some contenders need.
+BESIDES = (WRK, NGINX)
 #: Seconds of the warm-up of each contender: connections, scripts and caches are there, and the tables were used.
 WARM_UP_SECONDS = 0.3
 #: Writes to the disk that are timed to say how fast it is, of a page each.
@@ -35,8 +38,9 @@ DISK_WRITES, PAGE_BYTES = 200, 4096
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _options().parse_args(arguments)
-        chosen = _chosen(options.part, options.only)
-        with open_house(say) as house:
+        chosen = _chosen(options.part, options.only, with_long=options.all)
+        with open_house(say, besides=BESIDES) as house:
+            chosen = _possible(house, chosen)
             machine = _machine(house)
             figures = _measure(house, chosen, options.rounds, options.seconds)
             machine["load at the end"] = _load()
@@ -64,6 +68,7 @@ def _complain(error: object) -> None:
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m loadtests.bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("part", nargs="?", choices=PARTS, help="measure this part alone")
+    parser.add_argument("--all", action="store_true", help="also what takes minutes: overload, and a million requests")
     parser.add_argument("--rounds", type=_positive(int), default=3, help="measurements of each contender (3)")
     parser.add_argument("--seconds", type=_positive(float), default=2.0, help="of one measurement, about (2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"contenders: {', '.join(CONTENDERS)}")
@@ -84,15 +89,30 @@ def _positive(kind: type[int] | type[float]) -> Any:
     return read
 
 
-def _chosen(part: str | None, names: Sequence[str] | None) -> dict[str, Entry]:
-    """The contenders of this part and of these names in the order of the catalogue; None stands for all.
+def _chosen(part: str | None, names: Sequence[str] | None, *, with_long: bool = True) -> dict[str, Entry]:
+    """The contenders of this part and of these names in the order of the catalogue; None stands for all, or for all
+    that do not take minutes.
 
     Raises Refusal for an unknown one."""
     there = CONTENDERS if part is None else PARTS[part]
     unknown = [name for name in names or () if name not in there]
     if unknown:
         raise Refusal(f"no such contender: {', '.join(unknown)}; there are {', '.join(there)}")
-    return {name: entry for name, entry in there.items() if names is None or name in names}
+    if names is not None:
+        return {name: entry for name, entry in there.items() if name in names}
+    return {name: entry for name, entry in there.items() if part or with_long or not entry.long}
+
+
+def _possible(house: House, chosen: dict[str, Entry]) -> dict[str, Entry]:
+    """Without those that need a program which is not to be had: a line says so. Raises Refusal when none is left."""
+    for kind in BESIDES:
+        lost = [name for name, entry in chosen.items() if kind.title in entry.programs and not house.has(kind.title)]
+        if lost:
+            chosen = {name: entry for name, entry in chosen.items() if name not in lost}
+            say(f"{missing(kind, os.environ)}. Left out: {', '.join(lost)}")
+    if not chosen:
+        raise Refusal("nothing is left to measure")
+    return chosen
 
 
 def _machine(house: House) -> dict[str, str]:

@@ -25,6 +25,10 @@ class Entry:
     once: bool = False
     #: Each measurement makes its own processes and keys: a warm-up would warm nothing.
     anew: bool = False
+    #: Takes minutes: left out unless it is asked for.
+    long: bool = False
+    #: Programs that it cannot do without, by title.
+    programs: tuple[str, ...] = ()
 
     def load(self, house: House) -> Contender:
         contender: Contender = import_string(f"loadtests.contenders.{self.place}")(house, **self.arguments)
@@ -72,15 +76,51 @@ OVERLOAD: Mapping[str, Entry] = {
     "open guard": Entry("overload.guards.Calls", {"way": "refused"}),
     "outages": Entry("overload.outages.Outages", anew=True),
     "error storm": Entry("log_storm.LogStorm", once=True),
-    "idle reference": Entry("overload.idle.Idle", {"scene": "reference"}, once=True),
-    "idle sale": Entry("overload.idle.Idle", {"scene": "sale"}, once=True),
-    "overload reference": Entry("overload.goodput.Goodput", {"scene": "reference"}, once=True),
-    "overload sale": Entry("overload.goodput.Goodput", {"scene": "sale"}, once=True),
+    "idle reference": Entry("overload.idle.Idle", {"scene": "reference"}, once=True, long=True),
+    "idle sale": Entry("overload.idle.Idle", {"scene": "sale"}, once=True, long=True),
+    "overload reference": Entry("overload.goodput.Goodput", {"scene": "reference"}, once=True, long=True),
+    "overload sale": Entry("overload.goodput.Goodput", {"scene": "sale"}, once=True, long=True),
+}
+
+
+def _by_wrk(place: str, arguments: Mapping[str, Any] | None = None, **how: Any) -> Entry:
+    return Entry(f"lanes.{place}", arguments or {}, programs=("wrk",), **how)
+
+
+def _by_nginx(place: str, what: str) -> Entry:
+    return Entry(f"lanes.through_nginx.{place}", {"what": what}, programs=("wrk", "nginx"))
+
+
+#: What the hot requests cost, from outside, on one processor.
+LANES: Mapping[str, Entry] = {
+    "granian hello": _by_wrk("hot.Plain", {"name": "hello", "application": "loadtests.contenders.lanes.plain:hello"}),
+    "plain Django view": _by_wrk(
+        "hot.Plain", {"name": "django", "application": "loadtests.contenders.lanes.plain_django:application"}
+    ),
+    "row_lock": _by_wrk("baselines.Click", {"name": "row_lock"}),
+    "textbook": _by_wrk("baselines.Click", {"name": "textbook"}),
+    "buy RESERVED": _by_wrk("hot.Buy"),
+    "buy SOLD_OUT": _by_wrk("hot.SoldOut"),
+    "status poll": _by_wrk("hot.Poll"),
+    "live state": _by_wrk("hot.Same", {"what": "state"}),
+    "sale page": _by_wrk("hot.Same", {"what": ""}),
+    "nginx, a page's size": _by_nginx("NginxItself", ""),
+    "page by nginx": _by_nginx("ThroughNginx", ""),
+    "nginx, a state's size": _by_nginx("NginxItself", "state"),
+    "state by nginx": _by_nginx("ThroughNginx", "state"),
+    "buy, 10 offers": _by_wrk("hot.Buy", {"offers": 10}),
+    "buy, 100 offers": _by_wrk("hot.Buy", {"offers": 100}),
+    "buy beside 10^3": _by_wrk("hot.Buy", {"held": 1_000}),
+    "buy beside 10^6": _by_wrk("hot.Buy", {"held": 1_000_000}),
+    "beside Django at 5x": Entry("lanes.beside_django.BesideDjango", once=True),
+    "click to recorded": Entry("lanes.recorded.ClickToRecorded", once=True),
+    "textbook worker": _by_wrk("baselines.TextbookWorker", anew=True),
+    "web process": _by_wrk("memory.WebMemory", once=True, long=True),
 }
 
 #: What can be asked for by one word.
-PARTS: Mapping[str, Mapping[str, Entry]] = {"stock": STOCK, "cache": CACHE, "overload": OVERLOAD}
-CONTENDERS: Mapping[str, Entry] = {**STOCK, **CACHE, **OVERLOAD}
+PARTS: Mapping[str, Mapping[str, Entry]] = {"stock": STOCK, "cache": CACHE, "lanes": LANES, "overload": OVERLOAD}
+CONTENDERS: Mapping[str, Entry] = {name: entry for part in PARTS.values() for name, entry in part.items()}
 
 
 def _overload_bars(scene: str, least_of_peak: Mapping[int, float]) -> list[Bar]:
@@ -97,6 +137,37 @@ def _overload_bars(scene: str, least_of_peak: Mapping[int, float]) -> list[Bar]:
         Bar(f"{name}: 0.8x, buyers refused", at_most=0, because="there is room for all"),
         Bar(f"{name}: buyers while they alone fit", at_least=99, because="per cent of them are served"),
         Bar(f"{name}: queue 1 s after a spike", at_most=100, because="it has passed by"),
+    ]
+
+
+def _lane_bars() -> list[Bar]:
+    """Shares of what granian does when it has nothing to do, and of what nginx does."""
+    hello = "granian hello"
+    nothing = "from the click to its answer"
+    return [
+        Bar("plain Django view", hello, counts=False),
+        Bar("buy RESERVED", hello, at_least=0.25, because="fsync always, ticket verified; 0.4 would be splendid"),
+        Bar("buy RESERVED", "textbook", at_least=10),
+        Bar("buy RESERVED", "row_lock", at_least=40),
+        Bar("buy RESERVED: p99", at_most=25, because="at 64 connections"),
+        Bar("buy RESERVED: SQL", at_most=0.001, because=nothing),
+        Bar("buy SOLD_OUT", hello, at_least=0.45, because="ticket and cookie verified; 0.6 would be splendid"),
+        Bar("status poll", hello, at_least=0.35, because="0.5 would be splendid"),
+        Bar("live state", hello, at_least=0.5, because="in Python, from memory"),
+        Bar("sale page", hello, at_least=0.5, because="in Python, from memory"),
+        Bar("page by nginx", "nginx, a page's size", at_least=0.45, because="`return 200`; 0.7 would be splendid"),
+        Bar("state by nginx", "nginx, a state's size", at_least=0.45, because="`return 200`; 0.7 would be splendid"),
+        Bar("page by nginx: p99", at_most=10, because="nobody waits for the next page"),
+        Bar("state by nginx: p99", at_most=10, because="nobody waits for the next state"),
+        Bar("buy, 10 offers", "buy RESERVED", counts=False),
+        Bar("buy, 100 offers", "buy RESERVED", at_least=0.7, because="spread over 100 offers"),
+        Bar("buy beside 10^6", "buy beside 10^3", at_least=0.85, because="reservations of others cost nothing"),
+        Bar("beside Django at 5x: p99", at_most=10, because="at 3 000 hot requests a second"),
+        Bar("beside Django at 5x: buyers", at_least=98, because="per cent of them are served in time"),
+        Bar("click to recorded: p99", at_most=2_000, because="at 2 000 buys a second"),
+        Bar("click to recorded: SQL before reserved", at_most=0.001, because=nothing),
+        Bar("drain", "textbook worker", at_least=25, because="25 times a task for each row"),
+        Bar("web process: growth", at_most=5, because="MB from request 200 000 to request 1 000 000"),
     ]
 
 
@@ -146,6 +217,7 @@ BARS = [
     Bar("outages: requests in an outage", at_most=1.1, because="at the proxy, for each call, with no breaker"),
     Bar("idle reference: of throughput", at_most=1, because="what the room costs while there is room"),
     Bar("idle sale: of throughput", at_most=1, counts=False, because="what the whole door costs"),
+    *_lane_bars(),
     *_overload_bars("reference", least_of_peak={2: 0.9, 5: 0.9, 10: 0.85}),
     *_overload_bars("sale", least_of_peak={}),
 ]

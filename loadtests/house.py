@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
+from loadtests.contenders.overload import processors
 from shop.local.accounts import shared_temp
-from shop.local.servers import Running, start_all
+from shop.local.programs import Kind, Program
+from shop.local.servers import SERVERS, Running, start_all
 from shop.local.service import Service
 from shop.local.state import State
 from shop.local.tools import CHECKOUT
@@ -29,8 +32,9 @@ from tests.servers import PREFIX, TEST_VARIABLES, clean_environment, remove_what
 class House:
     """The running servers. Every measurement begins with them empty."""
 
-    def __init__(self, running: Running, environment: Mapping[str, str]) -> None:
+    def __init__(self, running: Running, environment: Mapping[str, str], state: State) -> None:
         self._running = running
+        self.state = state
         #: Of every process that runs here.
         self.environment = environment
         self.redis = redis.Redis.from_url(settings.STOCK_REDIS_URL, decode_responses=True)
@@ -51,6 +55,29 @@ class House:
                 self._people += [row[0] for row in cursor.fetchall()]
         return self._people[:count]
 
+    def has(self, title: str) -> bool:
+        return title in self._running.programs
+
+    def program(self, title: str) -> Program:
+        """One of those that were looked for. Raises KeyError when it was not found."""
+        return self._running.programs[title]
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """All servers are on the processor of the clients meanwhile, and leave the other one to whom they load."""
+        family = [pid for name in SERVERS for pid in self._family(name)]
+        processors.move(family, (processors.CLIENT,))
+        try:
+            yield
+        finally:
+            processors.move([pid for name in SERVERS for pid in self._family(name)], None)
+
+    def _family(self, name: str) -> set[int]:
+        """Its processes; none for a server that is not there."""
+        with suppress(KeyError):
+            return processors.family_of(self._running.pid(name))
+        return set()
+
     @contextmanager
     def hung(self, name: str) -> Iterator[None]:
         """That server takes connections and requests, and answers nothing."""
@@ -60,6 +87,17 @@ class House:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    def keep_running(self, name: str, make: Callable[[], Service]) -> int:
+        """The process of this name, ready; started once, and then there to the end of the run."""
+        with suppress(KeyError):
+            return self._running.pid(name)
+        self._running.supervisor.start([replace(make(), name=name)])
+        return self._running.pid(name)
+
+    def run(self, service: Service) -> None:
+        """An errand, to its end. Raises Broken when it fails."""
+        self._running.supervisor.run(service)
 
     def run_beside(self, name: str, arguments: Sequence[str]) -> int:
         """Start Python with these arguments, once, and wait for its WORKER_READY_FILE; answers its process."""
@@ -95,7 +133,7 @@ _MAKE_PEOPLE = """
 
 
 @contextmanager
-def open_house(say: Callable[[str], object]) -> Iterator[House]:
+def open_house(say: Callable[[str], object], besides: Sequence[Kind] = ()) -> Iterator[House]:
     """Start the servers, make the database and tell Django; stop and remove everything afterwards, whatever happens.
 
     Raises Refusal or Broken when a server cannot be had. Once a process, because Django reads its settings once.
@@ -106,9 +144,9 @@ def open_house(say: Callable[[str], object]) -> Iterator[House]:
     state = State(shared_temp() / f"{PREFIX}bench-{secrets.token_hex(4)}")
     try:
         with state.locked():
-            running = start_all(state, say=say, durable=True, environ=clean_environment())
+            running = start_all(state, say=say, durable=True, environ=clean_environment(), besides=besides)
             try:
-                yield House(running, _settle(state, running))
+                yield House(running, _settle(state, running), state)
             finally:
                 connection.close()
                 running.stop()

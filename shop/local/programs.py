@@ -37,8 +37,9 @@ class Kind:
     #: Folders where systems hide it, as patterns.
     hidden: tuple[str, ...] = ()
     needed: bool = True
-    #: What makes it say its version.
+    #: What makes it say its version, and the exit status with which it ends then.
     version_option: str = "--version"
+    version_status: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,21 @@ NGINX = Kind(
     install={},
     needed=False,
     version_option="-V",
+)
+WRK = Kind(  # for the bench alone
+    title="wrk",
+    commands=("wrk",),
+    oldest={"wrk": (4, 0)},
+    debian_package="wrk",
+    debian_folder="usr/bin",
+    install={
+        "apt-get": "apt-get install wrk",
+        "dnf": "dnf install wrk",
+        "apk": "apk add wrk",
+        "brew": "brew install wrk",
+    },
+    needed=False,
+    version_status=1,  # it takes the question for a mistake
 )
 POSTGRESQL = Kind(
     title="PostgreSQL",
@@ -187,10 +203,12 @@ def _probe(path: Path, kind: Kind, origin: str, account: Account | None, librari
             capture_output=True,
             text=True,
             timeout=VERSION_SECONDS,
-            check=True,
+            check=False,
             **as_account(account),
         )
     except (OSError, subprocess.SubprocessError):
+        return None
+    if done.returncode != kind.version_status:
         return None
 
     answer = done.stdout or done.stderr  # nginx speaks on stderr

@@ -9,6 +9,8 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 #: Which of the processors that we may use.
@@ -30,6 +32,18 @@ def stay_on(processor: int) -> bool:
     return True
 
 
+def move(pids: Iterable[int], processors: Sequence[int] | None) -> None:
+    """All threads of these processes to these processors; None: to all that we may use."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    ours = sorted(os.sched_getaffinity(0))
+    wanted = ours if processors is None else {ours[each % len(ours)] for each in processors}
+    for pid in pids:
+        with suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), wanted)
+
+
 def many_connections() -> None:
     """As many open files as this account may have: a connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -39,11 +53,24 @@ def many_connections() -> None:
 
 def seconds_of(pid: int) -> float:
     """Processor time of this process and of its children, those that live."""
-    times = _times_by_proc() if Path("/proc/self/stat").exists() else _times_by_ps()
+    times = _times()
+    return sum(times[each][1] for each in _family(pid, times))
+
+
+def family_of(pid: int) -> set[int]:
+    """This process and its children, and theirs."""
+    return _family(pid, _times())
+
+
+def _family(pid: int, times: dict[int, tuple[int, float]]) -> set[int]:
     family = {pid}
     while more := {child for child, (parent, _) in times.items() if parent in family} - family:
         family |= more
-    return sum(times[each][1] for each in family)
+    return family
+
+
+def _times() -> dict[int, tuple[int, float]]:
+    return _times_by_proc() if Path("/proc/self/stat").exists() else _times_by_ps()
 
 
 def _times_by_proc() -> dict[int, tuple[int, float]]:
