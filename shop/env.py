@@ -17,6 +17,10 @@ RATE_MAXIMUM = 60_000_000
 KEY_LENGTH_MINIMUM = 32
 
 
+#: Names that were read here, or put into the environment.
+_taken: set[str] = set()
+
+
 class BadSetting(SystemExit):
     """A variable is missing or makes no sense. The message is one line for the person who set it.
 
@@ -39,12 +43,25 @@ def fill_from(path: Path, environment: MutableMapping[str, str] = os.environ) ->
     for line in lines:
         name, equals, value = line.partition("=")
         if equals:
+            _taken.add(name)
             environment.setdefault(name, value)
+
+
+def forget() -> None:
+    """Take all that was read here out of the environment, the keys among it: who serves WSGI copies the environment
+    into that of each request, where whatever prints a request would print them."""
+    for name in _taken:
+        os.environ.pop(name, None)
+
+
+def _value(name: str, default: str | None = None) -> str | None:
+    _taken.add(name)
+    return os.environ.get(name, default)
 
 
 def text(name: str, default: str | None = None) -> str:
     """The variable as it is. Raises BadSetting when it is unset and has no default."""
-    value = os.environ.get(name, default)
+    value = _value(name, default)
     if value is None:
         raise BadSetting(name, "is not set. `make up` sets it; in production set it yourself (see README)")
     return value
@@ -52,7 +69,7 @@ def text(name: str, default: str | None = None) -> str:
 
 def whole(name: str, default: int, *, least: int = 0, most: int) -> int:
     """A whole number between least and most."""
-    value = os.environ.get(name)
+    value = _value(name)
     if value is None:
         return default
     if not _is_between(value, (least, most)):
@@ -62,7 +79,7 @@ def whole(name: str, default: int, *, least: int = 0, most: int) -> int:
 
 def flag(name: str, *, default: bool) -> bool:
     """`on` or `off`."""
-    value = os.environ.get(name, "on" if default else "off")
+    value = text(name, "on" if default else "off")
     if value not in ("on", "off"):
         raise BadSetting(name, f"must be on or off, not {value!r}")
     return value == "on"
@@ -70,7 +87,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 def choice(name: str, options: tuple[str, ...], default: str) -> str:
     """One of the options."""
-    value = os.environ.get(name, default)
+    value = text(name, default)
     if value not in options:
         raise BadSetting(name, f"must be one of {', '.join(options)}, not {value!r}")
     return value
@@ -78,7 +95,7 @@ def choice(name: str, options: tuple[str, ...], default: str) -> str:
 
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without its blanks."""
-    return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
@@ -91,7 +108,7 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
 
 def rate(name: str, default: str) -> tuple[int, int]:
     """`120/20`: so many a minute, and so many at once."""
-    value = os.environ.get(name, default)
+    value = text(name, default)
     a_minute, slash, burst = value.partition("/")
     if not (slash and all(_is_between(part, (1, RATE_MAXIMUM)) for part in (a_minute, burst))):
         raise BadSetting(
@@ -104,7 +121,7 @@ def rate(name: str, default: str) -> tuple[int, int]:
 
 def numbers(name: str, default: str, ranges: Mapping[str, tuple[int, int]]) -> tuple[int, ...]:
     """`3/50/10`: a whole number for each of the ranges, in their order; a range is named by its unit."""
-    value = os.environ.get(name, default)
+    value = text(name, default)
     parts = value.split("/")
     if len(parts) != len(ranges) or not all(map(_is_between, parts, ranges.values())):
         wanted = " / ".join(f"{what} from {least} to {most}" for what, (least, most) in ranges.items())

@@ -10,10 +10,11 @@ from django.core.wsgi import get_wsgi_application
 
 django = get_wsgi_application()  # from here on there are models, which those below read
 
-from shop import level_watch, wiring  # noqa: E402  see above
+from shop import env, level_watch, wiring  # noqa: E402  see above
 from shop.door import Door, rooms  # noqa: E402  see above
 from shop.express import ExpressLane  # noqa: E402  see above
 
+env.forget()
 door = Door(django)
 application = door if settings.LANE == "pages" else ExpressLane(django, door)
 level_watch.start(rooms().public.figures)

@@ -59,7 +59,7 @@ def web(environment: Environment, options: Options) -> Service:
     port, host = int(environment["PORT"]), _host(environment["SHOP_URL"])
     return _python(
         "web",
-        _granian(options, "--host", options.host, "--port", str(port)),
+        granian(options, "--host", options.host, "--port", str(port)),
         {**environment, **_web_variables("all")},
         is_ready=lambda: http_answers(port, "/readyz", host),
     )
@@ -75,20 +75,21 @@ def lane(name: str, environment: Environment, options: Options, socket: Path) ->
     return _python(
         name,
         # Anybody may open the socket who can reach it: its folder is open to us and to the account of nginx alone.
-        _granian(options, "--uds", str(socket), "--uds-permissions", "0666"),
+        granian(options, "--uds", str(socket), "--uds-permissions", "0666"),
         {**environment, **_web_variables(name), "TRUSTED_PROXIES": "1"},  # which is the edge
         is_ready=lambda: http_answers_on(socket, "/readyz", host),
         ready_file=socket,  # granian does not take over one that a killed process has left
     )
 
 
-def _granian(options: Options, *listens: str) -> list[str]:
+def granian(options: Options, *listens: str, application: str = "shop.wsgi:application") -> list[str]:
+    """The arguments of Python; what is served is `module:name`."""
     return [
         *("-m", "granian", "--interface", "wsgi", *listens),
         *("--workers", str(options.workers), "--blocking-threads", str(WEB_THREADS)),
         *("--backlog", str(WEB_BACKLOG), "--backpressure", str(WEB_CONNECTIONS), "--no-ws"),
         *("--respawn-failed-workers", "--log-level", "warning"),
-        "shop.wsgi:application",
+        application,
     ]
 
 
