@@ -46,7 +46,9 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 _POSTS = {
     "/sales/": {"ticket": Importance.BUYING, "buy": Importance.BUYING},
     "/orders/": {"pay": Importance.BUYING, "cancel": Importance.FOLLOWING},
-    "/payments/": {"callback": Importance.BUYING},  # the provider sends it again, but the buyer waits for it
+    "/payments/": {
+        "callback": Importance.BUYING
+    },  # the provider sends it again, but the buyer waits; the door looks at its seal
 }
 #: What an address begins with -> what it matters, for all that is not in the table above.
 _BEGINNINGS = (

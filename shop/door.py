@@ -22,7 +22,7 @@ from resilience.clock import now_ms
 from resilience.comeback import Comeback
 from resilience.degradation import Level
 from resilience.metrics import REFUSALS
-from shop import buyers, criticality, degraded
+from shop import buyers, criticality, degraded, provider
 from shop.asked import Asked, request_id
 from shop.chances import SALES, Chances
 from shop.criticality import Importance
@@ -43,6 +43,9 @@ READERS_SHARE = 0.25
 STAMP_OLDEST_MS = 10_000
 #: Bytes of a streamed answer that are taken into memory, so that its reader's line does not hold a place.
 IN_MEMORY_MAXIMUM = 262_144
+
+#: Where the provider speaks to us.
+PAYMENTS = "/payments/"
 
 _STAMP = re.compile(r"\At=([0-9]{9,11})\.([0-9]{3})\Z")
 
@@ -108,6 +111,8 @@ class Door:
 
         asked = Asked(environ, _nothing, request_id(environ))
         has_come = self._receive(environ)
+        if asked.path.startswith(PAYMENTS) and not _is_the_providers(environ):
+            importance = Importance.BROWSING
         if kind := _given_up(importance, asked.path):
             self._by_level[importance].inc()
             return self._refuse(kind, asked, start_response)
@@ -174,7 +179,8 @@ def _given_up(importance: Importance, path: str) -> Kind | None:
     """What this level of the service has given up. The money that somebody has paid is taken in at every level, and
     staff may do everything: they end it."""
     level = degradation.current.situation.level
-    if level < Level.SHED or not importance.is_public or path.startswith("/payments/"):
+    is_money = importance is Importance.BUYING and path.startswith(PAYMENTS)
+    if level < Level.SHED or not importance.is_public or is_money:
         return None
     if level >= Level.STATIC and not path.startswith("/static/"):
         return Kind.PAUSED if importance is Importance.BUYING else Kind.BACK_SOON
@@ -182,14 +188,27 @@ def _given_up(importance: Importance, path: str) -> Kind | None:
 
 
 def _rank_of(importance: Importance, path: str, cookie: str | None) -> Importance:
-    """Who would buy must be somebody: without a cookie of ours it ranks with those who look. (The provider has none;
-    what it sends is looked at inside.) Staff have a room where there is no other rank, and do not count as buyers."""
+    """Who would buy must be somebody: without our cookie it ranks with those who look. (The provider has none; its
+    seal was looked at.) Staff have a room where there is no other rank, and do not count as buyers."""
     if importance is Importance.STAFF:
         return Importance.FOLLOWING
-    is_click = importance is Importance.BUYING and not path.startswith("/payments/")
+    is_click = importance is Importance.BUYING and not path.startswith(PAYMENTS)
     if is_click and (cookie is None or buyers.read(cookie) is None):
         return Importance.LOOKING
     return importance
+
+
+def _is_the_providers(environ: Environ) -> bool:
+    """Whether the body, which has been taken in, bears the provider's seal. To look costs less than a refusal; and
+    whoever may post without one would rank with buyers, and come in at every level."""
+    body = environ["wsgi.input"]
+    if not isinstance(body, BytesIO) or body.getbuffer().nbytes > provider.CALLBACK_MAXIMUM:
+        return False
+    try:
+        provider.check(body.getvalue(), environ.get("HTTP_X_SIGNATURE", ""))
+    except provider.NotAuthentic:
+        return False
+    return True
 
 
 def _nothing(_most: int) -> bytes:

@@ -23,6 +23,8 @@ from resilience.retry import Budget, Policy, Retrying
 
 #: Seconds that a signature stays good: clocks differ, and an old callback may not be played back for ever.
 SIGNATURE_SECONDS = 300
+#: Bytes of a callback; the provider's events take 400.
+CALLBACK_MAXIMUM = 16_384
 #: Characters of a provider's names and of its pages' addresses, as our columns keep them.
 NAME_MAXIMUM = 64
 PAY_URL_MAXIMUM = 300

@@ -4,12 +4,9 @@ import logging
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from shop import answers, payments, wishes
+from shop import answers, payments, provider, wishes
 from shop.asked import Asked
 from shop.views.methods import takes
-
-#: Bytes of a callback; the provider's events take 400.
-CALLBACK_MAXIMUM = 16_384
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +15,7 @@ logger = logging.getLogger(__name__)
 def callback(request: HttpRequest) -> HttpResponse:
     """200 once the event is safe in PostgreSQL, also when it was there before; anything else makes it come again."""
     try:
-        raw = wishes.whole_body(Asked.of(request), CALLBACK_MAXIMUM)
+        raw = wishes.whole_body(Asked.of(request), provider.CALLBACK_MAXIMUM)
         payments.handle_callback(raw, request.headers.get("X-Signature", ""))
     except wishes.BadWish as bad:
         return answers.answer(request, bad.word)

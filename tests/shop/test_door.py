@@ -26,7 +26,8 @@ from resilience import deadline, degradation
 from resilience.admission import Budgets, WaitingRoom
 from resilience.clock import now_ms
 from resilience.degradation import Level, Situation
-from shop import buyers
+from shop import buyers, provider
+from shop.criticality import Importance
 from shop.door import BODY_MAXIMUM, Door, Environ, Rooms
 from shop.models import Sale
 from tests.crowd import PATIENCE_SECONDS, at_once, eventually
@@ -391,7 +392,7 @@ def _press(door: Door, sale: Sale, cookie: str, sealed: str) -> Answer:
         (Level.STATIC, "POST", "/sales/summer/buy", 503),
         (Level.STATIC, "GET", "/orders/", 503),
         (Level.STATIC, "GET", "/static/shop/again.js", 200),
-        (Level.STATIC, "POST", "/payments/callback", 200),
+        (Level.SHED, "POST", "/payments/callback", 503),
         (Level.STATIC, "GET", "/admin/", 200),
         (Level.STATIC, "GET", "/livez", 200),
     ],
@@ -404,6 +405,32 @@ def test_what_a_level_gives_up(
     cookie = f"buyer={buyers.cookie_for(17)}"
 
     assert Answer(Door(answered, some_rooms()), method, path, HTTP_COOKIE=cookie).status == status
+
+
+def test_the_providers_word_comes_in_at_every_level(level: Callable[[Level], None]) -> None:
+    """By its seal; without one, with that of other bytes or with too many of them, it is anybody's."""
+    level(Level.STATIC)
+    door, event, long = Door(answered, some_rooms()), b'{"event_id": "e1"}', b" " * (provider.CALLBACK_MAXIMUM + 1)
+
+    def told(body: bytes, **seal: str) -> int:
+        return Answer(door, "POST", "/payments/callback", body, **seal).status
+
+    assert told(event, HTTP_X_SIGNATURE=provider.sign(event)) == 200
+    assert told(event) == 503
+    assert told(event, HTTP_X_SIGNATURE=provider.sign(b"{}")) == 503
+    assert told(long, HTTP_X_SIGNATURE=provider.sign(long)) == 503
+
+
+def test_what_is_not_the_providers_ranks_with_those_who_browse() -> None:
+    """In a full room a callback without its seal is refused as the least important, one with it as the most."""
+    rooms, event = some_rooms(), b'{"event_id": "e1"}'
+    door = Door(answered, rooms)
+    rooms.public.enter(Importance.BUYING, 0)
+
+    for seal in ({}, {"HTTP_X_SIGNATURE": provider.sign(event)}):
+        assert Answer(door, "POST", "/payments/callback", event, **seal).status == 503
+
+    assert rooms.public.figures().refused == (1, 0, 0, 1)
 
 
 def test_the_words_of_a_shop_that_is_static(level: Callable[[Level], None], transactional_db: None) -> None:
