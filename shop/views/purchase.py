@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils import translation
+
 from inventory.outcomes import Outcome
 from shop import buyers, buying, catalog, funnel, levels, limits, replies, stencils, tickets, wishes, words
 from shop.asked import Asked
@@ -45,7 +47,8 @@ def _ticket(asked: Asked, sale: Sale, offer: Offer, buyer: Buyer, units: int | N
     funnel.count(sale.slug, "ticket")
     if asked.wants_page:
         shared = {"sale_slug": sale.slug, "offer": offer, "units": units}
-        own = {"ticket": sealed, "expires": at_time(issued.expires_at_ms)}
+        with translation.override(asked.language):  # the express lane has chosen none for the whole request
+            own = {"ticket": sealed, "expires": at_time(issued.expires_at_ms)}
         page = stencils.draw("shop/ticket.html", asked.language, shared, own)
         made = Reply(200, page, HTML, [replies.NEVER_KEPT])
     else:

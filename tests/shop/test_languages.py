@@ -1,6 +1,7 @@
 """Whatever the shop says, it says in every language; and it answers whoever asks for one that it does not speak."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from django.utils.translation import gettext, ngettext, to_locale
 
 from shop.models import Sale
 from tests import messages
+from tests.shop.doors import ThroughExpress
 
 #: What a translation must not lose: values, and the tags whose values the pages' scripts rewrite.
 PLACEHOLDERS = re.compile(r"%(?:\(\w+\))?[-+\d]*[sd]|\{\w+\}|<[^>]+>")
@@ -86,6 +88,20 @@ def test_a_page_speaks_the_readers_language(sale: Sale, client: Client, headers:
 
     assert (page.status_code, page["Content-Language"]) == (200, language)
     assert f'<html lang="{language}">' in page.content.decode()
+
+
+@pytest.mark.parametrize("browser", [Client, ThroughExpress])
+def test_a_ticket_tells_its_end_in_the_readers_language(
+    sale: Sale, shopper: Client, browser: Callable[[], Client]
+) -> None:
+    """Also in the express lane, where no middleware has chosen a language for the thread."""
+    reader = browser()
+    reader.cookies = shopper.cookies
+
+    page = reader.post(f"/sales/{sale.slug}/ticket", headers={"accept": "text/html", "accept-language": "zh-CN"})
+
+    assert page.status_code == 200
+    assert re.search(r"本页即.*\d{4}年\d{1,2}月\d{1,2}日", page.content.decode(), re.DOTALL)
 
 
 def test_the_switch_keeps_what_was_chosen(client: Client, sale: Sale) -> None:

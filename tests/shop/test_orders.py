@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import product
 from typing import Any
 
 import pytest
@@ -85,16 +86,14 @@ def test_the_list_is_the_buyers_own(make_sale: MakeSale, make_shopper: MakeShopp
     assert make_shopper().get("/orders/", headers=JSON).json() == {"orders": []}
 
 
-def test_the_list_costs_one_query(make_sale: MakeSale, shopper: Client) -> None:
-    """However many orders are on it, for a script and for a person."""
+def test_orders_cost_one_query(make_sale: MakeSale, shopper: Client) -> None:
+    """However many are on the list, and one on its own page, for a script and for a person."""
     costs = set()
     for _ in range(3):
-        clicks.order(shopper, make_sale())
-        for accept in (JSON, PAGE):
-            with CaptureQueriesContext(
-                connection,
-            ) as queries:
-                shopper.get("/orders/", headers=accept)
+        order = clicks.order(shopper, make_sale())
+        for path, accept in product(("/orders/", f"/orders/{order.number}/"), (JSON, PAGE)):
+            with CaptureQueriesContext(connection) as queries:
+                assert shopper.get(path, headers=accept).status_code == 200
             costs.add(len(queries))
 
     assert costs == {1}
