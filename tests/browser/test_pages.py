@@ -19,8 +19,8 @@ TARGET = 44
 #: Whatever can be pressed or filled in, is seen, and is less tall than a thumb. (Of a card, all of it can be pressed.)
 TOO_SMALL = f"""() => [...document.querySelectorAll('a, button, input, select, summary')]
   .filter((each) => each.checkVisibility() && each.type !== 'hidden' && !each.matches('.skip'))
-  .map((each) => [each.outerHTML.slice(0, 80), Math.round((each.closest('.card') ?? each).getBoundingClientRect().height)])
-  .filter(([_, height]) => height < {TARGET})"""
+  .map((each) => [each.outerHTML.slice(0, 80), (each.closest('.card') ?? each).getBoundingClientRect().height])
+  .filter(([_, height]) => Math.round(height) < {TARGET})"""
 #: Whether the page is wider than the window.
 IS_WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 

@@ -1,4 +1,4 @@
-// The console of a sale: asks once a second what has happened and draws it. What it cannot be told it says, and since when.
+// The console of a sale: asks once a second what has happened, and draws it. What is away it says, and since when.
 
 const page = document.querySelector('[data-console]');
 const pollMs = Number(page.dataset.pollMs);
@@ -6,6 +6,9 @@ const pollMs = Number(page.dataset.pollMs);
 const POINTS_MAXIMUM = 120;
 // Times as long between polls of a tab that nobody sees, or after silence.
 const SLOWER = 5;
+
+// Steps of the funnel that are neither shown in it nor a refusal.
+const OTHER_STEPS = new Set(['repeated', 'cancelled']);
 
 const charts = Object.fromEntries(
   [...page.querySelectorAll('[data-chart]')].map((place) => [place.dataset.chart, lineChart(place)]));
@@ -69,7 +72,7 @@ function drawFunnel({ funnel }) {
   const most = Math.max(1, ...Object.values(funnel));
   for (const row of page.querySelectorAll('[data-step]')) {
     const count = funnel[row.dataset.step] ?? 0;
-    row.querySelector('strong') ?? row.append(element('strong', ''), Object.assign(document.createElement('progress'), { max: 1 }));
+    if (!row.querySelector('strong')) row.append(element('strong', ''), document.createElement('progress'));
     row.querySelector('strong').textContent = whole.format(count);
     row.querySelector('progress').value = count / most;
     row.querySelector('progress').setAttribute('aria-label', row.firstChild.textContent.trim());
@@ -99,6 +102,15 @@ function drawList(name, entries) {
     return row;
   });
   place.replaceChildren(...(rows.length ? rows : [element('li', place.dataset.empty)]));
+}
+
+/** Words that answered a click and gave nobody a unit, so far; and who was turned away before, a second. */
+function drawRefusals({ funnel, refusals }) {
+  const steps = new Set([...page.querySelectorAll('[data-step]')].map(({ dataset }) => dataset.step));
+  const clicks = Object.entries(funnel).filter(([step]) => !steps.has(step) && !OTHER_STEPS.has(step));
+  drawList('clicks', clicks.map(([word, count]) => [word.replaceAll('_', ' '), whole.format(count)]));
+  const doors = Object.entries(refusals).filter(([, rate]) => rate > 0);
+  drawList('refusals', doors.map(([why, rate]) => [why.replaceAll('_', ' '), number(rate)]));
 }
 
 function drawEvents({ record }) {
@@ -135,7 +147,7 @@ function draw(told) {
   drawTiles(told);
   drawFunnel(told);
   drawStores(told);
-  drawList('refusals', Object.entries(told.refusals).filter(([, rate]) => rate > 0).map(([why, rate]) => [why, number(rate)]));
+  drawRefusals(told);
   drawList('breakers', Object.entries(told.breakers));
   drawEvents(told);
   drawCharts();

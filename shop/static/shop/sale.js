@@ -218,7 +218,7 @@ async function showMine() {
   const response = await ask(mineUrl).catch(() => null);
   const mine = response?.ok ? await response.json().catch(() => null) : null;
   if (!mine) return;
-  page.querySelector('[data-sign-in]').hidden = mine.signed_in;
+  page.querySelector('[data-sign-in]').hidden = mine.signed_in || phase() === 'closed';
   document.querySelector('[data-guest]').hidden = mine.signed_in;
   for (const { id, own } of machines) {
     own(mine.reservations.find(({ offer }) => String(offer) === id), mine.units_left?.[id]);
