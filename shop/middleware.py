@@ -79,8 +79,7 @@ class SenselessValueRefusal:
 
 
 class DatabaseAwayAnswer:
-    """Answers BACK_SOON, and no error page, where a page of Django's own finds PostgreSQL away: the admin, whose pages
-    do not say `takes`."""
+    """Answers BACK_SOON, and no error page, where a view that needs PostgreSQL finds it away: ours, and the admin's."""
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response

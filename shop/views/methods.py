@@ -8,13 +8,12 @@ from django.http import HttpRequest, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from shop import answers
-from shop.away import DATABASE_AWAY
 
 View = Callable[..., HttpResponseBase]
 
 
 def takes(*methods: str, token: bool = False) -> Callable[[View], View]:
-    """Answer METHOD to other methods, and BACK_SOON when PostgreSQL, which the view needs, is away.
+    """Answer METHOD to other methods.
 
     Django's CSRF token is asked for only where a form carries one: `ForeignPostRefusal` has looked at where the request
     comes from, and a page that is the same bytes for everybody cannot carry one.
@@ -28,10 +27,7 @@ def takes(*methods: str, token: bool = False) -> Callable[[View], View]:
                 response = answers.answer(request, "METHOD")
                 response["Allow"] = ", ".join(allowed)
                 return response
-            try:
-                return view(request, *args, **kwargs)
-            except DATABASE_AWAY:
-                return answers.answer(request, "BACK_SOON")
+            return view(request, *args, **kwargs)
 
         return guarded if token else csrf_exempt(guarded)
 
