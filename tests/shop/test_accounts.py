@@ -15,7 +15,7 @@ from shop import buyers
 from shop.models import Sale
 from tests.crowd import at_once, eventually
 from tests.shop import clicks
-from tests.shop.clicks import JSON, PAGE
+from tests.shop.clicks import PAGE
 
 PASSWORD = "seven-winds-blow"
 
@@ -227,10 +227,11 @@ def test_signing_out_closes_both_doors(user: User, client: Client) -> None:
 
 
 def test_a_link_signs_nobody_out(user: User, client: Client) -> None:
-    """An image in a foreign page that points at the sign-out does nothing: POST only, and from here only."""
+    """An image in a foreign page that points at the sign-out does nothing: by POST only, and from here only. A look at
+    the address leads to the button, as the way back from a refused press does."""
     sign_in(client)
 
-    assert client.get("/accounts/logout/", headers=JSON).json()["outcome"] == "METHOD"
+    assert client.get("/accounts/logout/", headers=PAGE)["Location"] == "/orders/"
     assert client.post("/accounts/logout/", headers={"origin": "https://evil.example"}).status_code == 403
     assert buyer_of(client) == user.pk
 

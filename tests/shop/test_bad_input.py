@@ -191,8 +191,8 @@ ORIGINS += [
 
 GET_ONLY = ("/", "/sales/{sale}/", "/sales/{sale}/state", "/sales/{sale}/mine", "/reservations/{name}", "/orders/")
 GET_ONLY += ("/orders/ABC/", "/livez", "/readyz", "/metrics")
-POST_ONLY = (TICKET, BUY, "/orders/ABC/pay", "/orders/ABC/cancel", "/payments/callback", "/accounts/logout/")
-BOTH = ("/accounts/login/", "/accounts/signup/")
+POST_ONLY = (TICKET, BUY, "/orders/ABC/pay", "/orders/ABC/cancel", "/payments/callback")
+BOTH = ("/accounts/login/", "/accounts/logout/", "/accounts/signup/")
 METHODS = [
     *(
         Row(f"{m} {path}", "METHOD", path, method=m)
