@@ -42,8 +42,9 @@ def test_every_management_command_is_in_the_readme() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
-    """Each relative link is a file of this repository."""
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+    """Each relative link, and each picture, is a file of this repository."""
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'<img src="([^"]+)"', text):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 

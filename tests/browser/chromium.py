@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from shop.local.debian import private_copies
 from shop.local.programs import Kind, Program, on_this_machine
@@ -40,9 +41,15 @@ def _private_copy() -> Program | None:
             return private_copies([CHROMIUM], Tools(state, None, HOME), None, errands.run).get(CHROMIUM.title)
 
 
-def environment(program: Program) -> dict[str, str]:
+def launch(playwright: Any, program: Program) -> Any:
+    """A browser of it that playwright drives."""
+    return playwright.chromium.launch(
+        executable_path=program.path, args=ARGUMENTS, env={**os.environ, **_environment(program)}
+    )
+
+
+def _environment(program: Program) -> dict[str, str]:
     """A private copy finds its libraries and its fonts' settings nowhere else."""
     if not program.libraries:
-        return dict(os.environ)
-    root = program.path.parents[3]
-    return {**os.environ, **program.environment, "FONTCONFIG_PATH": str(root / "etc/fonts")}
+        return {}
+    return {**program.environment, "FONTCONFIG_PATH": str(program.path.parents[3] / "etc/fonts")}

@@ -53,9 +53,7 @@ def browser() -> "Iterator[Browser]":
         pytest.skip(chromium.MISSING)
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(
-            executable_path=program.path, args=chromium.ARGUMENTS, env=chromium.environment(program)
-        )
+        yield chromium.launch(playwright, program)
 
 
 @pytest.fixture

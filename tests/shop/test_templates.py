@@ -25,6 +25,8 @@ PICTURES = sorted((SHOP / "static" / "shop" / "products").glob("*.svg"))
 
 #: Bytes of a sale page with its styles and script, compressed: what a phone on a slow net can have in a second.
 SALE_PAGE_MAXIMUM = 20_000
+#: Bytes of a vendored script within which it says its version.
+VERSION_WITHIN = 200
 #: Bytes of one product picture, before compression.
 PICTURE_MAXIMUM = 3_000
 
@@ -269,11 +271,15 @@ def test_a_picture_is_small_and_plain(picture):
     assert not re.search(r"<style|<script|style=|href", source)
 
 
-def test_what_others_wrote_is_what_the_table_says():
-    """Every vendored file is in the table with its checksum, and the table names no other."""
-    rows = re.findall(r"\| `([^`]+)` \| `([0-9a-f]{64})` \|", (VENDOR / "README.md").read_text())
-    present = {str(file.relative_to(VENDOR)) for file in VENDOR.glob("*/**/*") if file.is_file()}
+@pytest.mark.parametrize("vendor", [VENDOR, SHOP.parent / "tests" / "browser" / "vendor"], ids=["shop", "tests"])
+def test_what_others_wrote_is_what_the_table_says(vendor):
+    """Every vendored file is in the table with its checksum, the table names no other; scripts tell their version."""
+    rows = re.findall(r"\| `([^`]+)` \| `([0-9a-f]{64})` \|", (vendor / "README.md").read_text())
+    present = {str(file.relative_to(vendor)) for file in vendor.glob("*/**/*") if file.is_file()}
 
     assert {name for name, _ in rows} == present
     for name, checksum in rows:
-        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == checksum
+        content = (vendor / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == checksum
+        version = name.partition("/")[0].rpartition("-")[2]
+        assert version.encode() in content[:VERSION_WITHIN] or not name.endswith(".js")
