@@ -34,9 +34,9 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 #: Seconds until nobody waits for an answer any more: shoppers; passwords and payments; staff.
 REQUEST_SECONDS, SLOW_SECONDS, STAFF_SECONDS = 1.0, 5.0, 10.0
-#: Bytes of a body that are read before the room: the provider's and the shopper's are smaller by far. What is larger
-#: (a form of the admin with many rows) is left to Django.
-BODY_MAXIMUM = 65_536
+#: Bytes of a body that are read before the room: as many as Django takes. What is larger is refused by what its head
+#: says, and not read at all.
+BODY_MAXIMUM = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 #: Part of the threads that may be reading bodies at a moment: whoever sends slowly takes no more than these.
 READERS_SHARE = 0.25
 #: Milliseconds by which an arrival may be stamped before now. Older ones come from a clock that is wrong.
@@ -75,13 +75,17 @@ STAFF_SLOTS, STAFF_THREADS = 2, 6
 PATIENT = Budgets(least_seconds=0.5, most_seconds=2.0, burst_seconds=0.5)
 
 
+def budgets() -> Budgets:
+    """How long shoppers may wait, by the settings."""
+    return Budgets(least_seconds=settings.QUEUE_LEAST_MS / 1000, most_seconds=settings.QUEUE_MOST_MS / 1000)
+
+
 @cache
 def rooms() -> Rooms:
     """Those of this process; whoever decides about levels reads their figures."""
-    budgets = Budgets(least_seconds=settings.QUEUE_LEAST_MS / 1000, most_seconds=settings.QUEUE_MOST_MS / 1000)
     threads = settings.WEB_THREADS - SLOW_THREADS - STAFF_THREADS
     return Rooms(
-        public=WaitingRoom(settings.WEB_SLOTS, threads, budgets, lane="pages"),
+        public=WaitingRoom(settings.WEB_SLOTS, threads, budgets(), lane="pages"),
         slow=WaitingRoom(SLOW_SLOTS, SLOW_THREADS, PATIENT, lane="slow"),
         staff=WaitingRoom(STAFF_SLOTS, STAFF_THREADS, PATIENT, lane="staff"),
     )
@@ -110,28 +114,31 @@ class Door:
             return self._application(environ, start_response)
 
         asked = Asked(environ, _nothing, request_id(environ))
-        has_come = self._receive(environ)
+        has_come = self.receive(environ)
         if asked.path.startswith(PAYMENTS) and not _is_the_providers(environ):
             importance = Importance.BROWSING
         if kind := _given_up(importance, asked.path):
             self._by_level[importance].inc()
-            return self._refuse(kind, asked, start_response)
+            return self.turn_away(kind, asked, start_response)
 
         room, seconds = self._rooms.of(importance, environ)
-        arrived_at_ms = now_ms() - _waited_ms(environ)
+        arrived_at_ms = now_ms() - waited_ms(environ)
         said = self._enter(room, importance, asked, environ, arrived_at_ms) if has_come else Kind.BUSY
         if said is Verdict.ADMITTED:
             return self._admit(room, seconds, environ, start_response, arrived_at_ms)
-        return self._refuse(said if isinstance(said, Kind) else Kind.BUSY, asked, start_response)
+        return self.turn_away(said if isinstance(said, Kind) else Kind.BUSY, asked, start_response)
 
-    def _receive(self, environ: Environ) -> bool:
+    def receive(self, environ: Environ) -> bool:
         """Take the body in, before the request takes a place: a slow sender holds a thread and no slot, and a refusal
         finds its way. (An answer to a body that is still on its way becomes a reset: granian closes the connection.)
 
         False when too many are being read: that is a crowd of slow senders, or no crowd that this process can serve.
         """
         length = environ.get("CONTENT_LENGTH") or "0"
-        if length == "0" or not length.isdecimal() or int(length) > BODY_MAXIMUM:
+        if length == "0" or not length.isdecimal():
+            return True
+        if int(length) > BODY_MAXIMUM:
+            environ["wsgi.input"] = BytesIO()
             return True
         if not self._readers.acquire(blocking=False):
             return False
@@ -169,7 +176,8 @@ class Door:
             place.give_back()
             raise
 
-    def _refuse(self, kind: Kind, asked: Asked, start_response: StartResponse) -> Iterable[bytes]:
+    def turn_away(self, kind: Kind, asked: Asked, start_response: StartResponse) -> Iterable[bytes]:
+        """The constant page of that kind, in the reader's language."""
         page = self._pages.for_request(kind, asked, self._comeback.mean_seconds())
         start_response(page.status, [*page.headers, ("X-Request-Id", asked.id), ("X-Server-Now-Ms", str(now_ms()))])
         return [page.body]
@@ -216,7 +224,7 @@ def _nothing(_most: int) -> bytes:
     return b""
 
 
-def _waited_ms(environ: Environ) -> int:
+def waited_ms(environ: Environ) -> int:
     """How long the request has been here, where a proxy of ours says when it came: `X-Request-Start: t=1700000000.123`.
 
     Believed only with TRUSTED_PROXIES, whose proxies overwrite what the client sent. A moment in the future is now, and

@@ -218,12 +218,15 @@ def test_a_reader_who_goes_gives_the_place_back(guarded: Guarded) -> None:
     eventually((guarded.holding / "closed").exists)
 
 
-def test_slow_senders_leave_threads_to_others(guarded: Guarded) -> None:
-    """More than there are threads send a head and no body: a quarter waits for them, and everybody else is served."""
+@pytest.mark.parametrize("length", [10, 100_000, BODY_MAXIMUM + 1])
+def test_slow_senders_leave_threads_to_others(guarded: Guarded, length: int) -> None:
+    """More than there are threads send a head and no body: a quarter waits for them, and everybody else is served. What
+    is larger than any form of ours is not waited for."""
+    head = b"POST /sales/summer/buy HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length
     lines = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(100)]
     try:
         for line in lines:
-            line.sendall(b"POST /sales/summer/buy HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+            line.sendall(head)
 
         assert not guarded.is_full
         assert guarded.ask("GET", "/sales/summer/state")[0].status == 200
@@ -231,6 +234,22 @@ def test_slow_senders_leave_threads_to_others(guarded: Guarded) -> None:
     finally:
         for line in lines:
             line.close()
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [("/sales/summer/buy", "TOO_LARGE"), ("/payments/callback", "TOO_LARGE"), ("/accounts/signup/", "CROSS_SITE")],
+)
+def test_what_is_too_large_hears_a_word(kind: str, path: str, word: str, make_shopper: Callable[[], Any]) -> None:
+    """Nobody reads it, a form's token neither, and nobody stumbles over what was not read."""
+    door, cookie = Door(get_wsgi_application(), some_rooms()), make_shopper().cookies["buyer"].value
+
+    answer = Answer(
+        door, "POST", path, CONTENT_LENGTH=str(BODY_MAXIMUM + 1), CONTENT_TYPE=kind, HTTP_COOKIE=f"buyer={cookie}"
+    )
+
+    assert answer.outcome == word
 
 
 @pytest.mark.parametrize(
