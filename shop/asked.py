@@ -63,11 +63,12 @@ class Asked:
 
     @classmethod
     def of(cls, request: HttpRequest) -> Self:
-        """What Django has understood of it; one for each request, however often it is asked for."""
+        """What Django has understood of it; one for each request, however often it is asked for. Until LocaleMiddleware
+        has chosen a language, this thread still speaks that of the request before."""
         known: Self | None = getattr(request, "asked", None)
         if known is None:
-            name = getattr(request, "id", "")
-            known = cls(request.META, lambda _most: request.body, name, translation.get_language())
+            name, chosen = getattr(request, "id", ""), getattr(request, "LANGUAGE_CODE", None)
+            known = cls(request.META, lambda _most: request.body, name, chosen)
             request.asked = known  # type: ignore[attr-defined]
         return known
 

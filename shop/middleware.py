@@ -6,7 +6,6 @@ from typing import Any
 from django.conf import settings
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
-from django.utils import translation
 
 from resilience.clock import now_ms
 from resilience.log_lines import label, relabel
@@ -53,8 +52,7 @@ class ForeignPostRefusal:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD", "OPTIONS") and is_foreign(request.META, request.get_host()):
-            with translation.override(translation.get_language_from_request(request)):  # nobody has chosen one yet
-                return answers.answer(request, "CROSS_SITE")
+            return answers.answer(request, "CROSS_SITE")
         return self.get_response(request)
 
 

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import translation
 from django.utils.translation import gettext, ngettext, to_locale
 
+from shop import words
 from shop.models import Sale
 from tests import messages
 from tests.shop.doors import ThroughExpress
@@ -115,3 +116,17 @@ def test_the_switch_keeps_what_was_chosen(client: Client, sale: Sale) -> None:
     client.post("/language/", {"language": "tlh", "next": ""}, headers={"referer": page})
     assert client.cookies["lang"].value == "zh-hans"
     assert client.get(page)["Content-Language"] == "zh-hans"
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"), [({"host": "evil.example"}, "INVALID"), ({"sec-fetch-site": "cross-site"}, "CROSS_SITE")]
+)
+def test_a_refusal_before_anybody_chose_a_language_speaks_the_one_asked_for(sent: dict[str, str], word: str) -> None:
+    """Not that of whoever was served by this thread before."""
+    with translation.override("en"):
+        expected = str(words.WORDS[word].detail)
+
+    with translation.override("zh-hans"):
+        answer = Client().post("/sales/summer/buy", headers={"accept-language": "en", **sent}).json()
+
+    assert (answer["outcome"], answer["detail"]) == (word, expected)
