@@ -1,4 +1,5 @@
-"""Probes: alive, ready, and numbers for Prometheus. None of them asks a server for anything."""
+"""Probes: alive, ready, and numbers for Prometheus. The first two ask no server for anything; of the numbers, what workers
+saw comes from the caches, which wait for nobody long."""
 
 from typing import Any
 
