@@ -1,5 +1,5 @@
-"""Probes: alive, ready, and numbers for Prometheus. The first two ask no server for anything; of the numbers, what workers
-saw comes from the caches, which wait for nobody long."""
+"""Probes: alive, ready, and numbers for Prometheus. The first two ask no server for anything; what workers saw comes
+from the caches, which wait for nobody long."""
 
 from typing import Any
 
