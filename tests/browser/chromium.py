@@ -20,7 +20,7 @@ CHROMIUM = Kind(
     install={},
     needed=False,
 )
-#: Beside the servers' copies and not among them: its two hundred libraries are nobody else's business.
+#: Beside the servers' copies and not among them: its two hundred packages (205 MB) are nobody else's business.
 HOME = CHECKOUT / ".tools" / "chromium"
 #: Its own sandbox needs rights that containers lack, and nothing here opens a page that is not ours.
 ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage")

@@ -18,6 +18,8 @@ Newcomer = Callable[..., Visitor]
 OPENS_IN_SECONDS = "20"
 #: Milliseconds until it certainly has opened.
 OPENED_MS = 60_000
+#: A device whose clock is an hour slow, as clocks of devices are.
+SLOW_CLOCK = "const now = Date.now; Date.now = () => now() - 3_600_000"
 #: Everything that the page's voice has said, kept beside it: the voice itself keeps its last sentence alone.
 REMEMBER_THE_VOICE = """() => {
   const voice = document.querySelector('[data-live]');
@@ -40,13 +42,15 @@ def orders_of(visitor: Visitor) -> list[dict[str, Any]]:
 
 
 def test_the_button_wakes_and_one_click_buys(shop: RunningShop, newcomer: Newcomer) -> None:
-    """Wait on a phone; at T0 the button wakes without a reload and keeps the focus; buy, placed, pay."""
+    """Wait on a phone whose clock is wrong; at T0 the button wakes, in the same page and focus; buy, placed, pay."""
     phone = newcomer(viewport=PHONE)
+    phone.context.add_init_script(SLOW_CLOCK)
     phone.sign_in("shopper1", SHOPPER_PASSWORD)
     shop.manage("demo", "--sale", "wakes", "--quantity", "5", "--opens-in", OPENS_IN_SECONDS)
     page = phone.page
     page.goto("/sales/wakes/")
     is_in_state(page, "waiting")
+    expect(page.locator("[role=timer]")).to_have_text(re.compile(r"^00:[012]\d$"))
     page.evaluate(REMEMBER_THE_VOICE)
     page.focus("[data-buy]")
 
@@ -93,6 +97,19 @@ def test_a_unit_that_is_not_paid_for_comes_back(shop: RunningShop, newcomer: New
     expect(page.locator("[data-phase]")).to_have_text("Time ran out")
     is_in_state(watcher, "ready")
     expect(watcher.locator("[data-note]")).to_have_text("One came back: it is yours if you are quick.")
+
+
+def test_a_pause_shows_and_passes(shop: RunningShop, newcomer: Newcomer) -> None:
+    """Staff pause and resume: who watches sees both, without a reload."""
+    shop.manage("demo", "--sale", "rests", "--quantity", "5")
+    page = newcomer().page
+    page.goto("/sales/rests/")
+    is_in_state(page, "ready")
+
+    shop.manage("pause", "rests")
+    is_in_state(page, "paused")
+    shop.manage("resume", "rests")
+    is_in_state(page, "ready")
 
 
 def test_two_clicks_are_one_reservation(shop: RunningShop, newcomer: Newcomer) -> None:
