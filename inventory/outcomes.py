@@ -1,6 +1,5 @@
 """The words a wish for units can be answered with, spelled as the scripts return them, and what can break instead."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -31,8 +30,7 @@ class Outcome(StrEnum):
         return self not in (Outcome.UNAVAILABLE, Outcome.UNKNOWN, Outcome.BUSY, Outcome.PAUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """One buyer's wish for units of an offer. The reservation's id comes from the ticket.
 
     reason: empty, or `late` for money that came after its hold had ended, which needs no open sale.
@@ -44,8 +42,7 @@ class Wish:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of a wish. `epoch` and `at_ms` (Redis's clock) go into the receipt; 0 when Redis was not asked."""
 
     reservation_id: str
@@ -54,11 +51,11 @@ class Answer:
     at_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a reservation stands, as its buyer's polls read it.
 
-    state: held, placed, paid, expired, released or refused. `order` and `expires_at_ms` come with placed.
+    state: held, placed, paid, expired, released or refused. `order` and `expires_at_ms` come with placed. `waiting`:
+    how many holds of its offer PostgreSQL has yet to hear of, this one among them; None when nobody was asked.
     """
 
     reservation_id: str
@@ -67,6 +64,7 @@ class Standing:
     units: int
     order: str | None = None
     expires_at_ms: int | None = None
+    waiting: int | None = None
 
 
 class Recorded(NamedTuple):

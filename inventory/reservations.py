@@ -63,15 +63,16 @@ def reserve(offer_id: int, wishes: list[Wish]) -> list[Answer]:
 
 
 def look_up(offer_id: int, reservation_id: str) -> Standing | None:
-    """Where a reservation stands, from Redis; None when Redis does not know it.
+    """Where a reservation stands, and how many of its offer wait, from Redis; None when Redis does not know it.
 
     Raises InventoryUnavailable when Redis cannot be asked: then `recorded` knows what PostgreSQL has seen.
     """
-    [[record]] = read([(_keys.reservations(offer_id), [reservation_id])])
-    return _standing(reservation_id, record) if record else None
+    wanted = [(_keys.reservations(offer_id), [reservation_id]), (_keys.units(offer_id), ["waiting"])]
+    [[record], [waiting]] = read(wanted)
+    return _standing(reservation_id, record, waiting) if record else None
 
 
-def _standing(reservation_id: str, record: str) -> Standing:
+def _standing(reservation_id: str, record: str, waiting: str | None = None) -> Standing:
     state, buyer_id, units, *placed = record.split(":")
     order, expires_at_ms = placed or (None, None)
     return Standing(
@@ -81,6 +82,7 @@ def _standing(reservation_id: str, record: str) -> Standing:
         units=int(units),
         order=order,
         expires_at_ms=int(expires_at_ms) if expires_at_ms else None,
+        waiting=int(waiting) if waiting else None,
     )
 
 

@@ -9,8 +9,8 @@ import logging
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse
 from resilience.clock import now_ms
 from resilience.log_lines import label
 from shop import replies
+from shop.at_hand import at_hand
 from shop.seals import Forged, Seal
 
 COOKIE = "buyer"
@@ -32,8 +33,7 @@ CLAIM_LENGTH = 16
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Buyer:
+class Buyer(NamedTuple):
     """A signed-in shopper on one device."""
 
     id: int
@@ -42,7 +42,7 @@ class Buyer:
 
     @property
     def past_half_its_life(self) -> bool:
-        return now_ms() - self.issued_at_ms > settings.BUYER_COOKIE_SECONDS * 500
+        return now_ms() - self.issued_at_ms > at_hand.BUYER_COOKIE_SECONDS * 500
 
 
 @cache
@@ -62,7 +62,7 @@ def read(cookie: str) -> Buyer | None:
         buyer = Buyer(*_seal().open(cookie))
     except Forged:
         return None
-    too_old = now_ms() - buyer.issued_at_ms > settings.BUYER_COOKIE_SECONDS * 1000
+    too_old = now_ms() - buyer.issued_at_ms > at_hand.BUYER_COOKIE_SECONDS * 1000
     return None if too_old or buyer.id in revoked() else buyer
 
 
@@ -93,7 +93,7 @@ def remember(response: HttpResponse, buyer_id: int, device: bytes | None = None)
     response.set_cookie(
         COOKIE,
         cookie_for(buyer_id, device),
-        max_age=settings.BUYER_COOKIE_SECONDS,
+        max_age=at_hand.BUYER_COOKIE_SECONDS,
         httponly=True,
         samesite="Lax",
         secure=settings.HTTPS,
@@ -102,7 +102,7 @@ def remember(response: HttpResponse, buyer_id: int, device: bytes | None = None)
 
 def renewal(buyer: Buyer) -> tuple[str, str]:
     """The header that signs the same device in for another life of the cookie."""
-    return replies.cookie(COOKIE, cookie_for(buyer.id, buyer.device), settings.BUYER_COOKIE_SECONDS)
+    return replies.cookie(COOKIE, cookie_for(buyer.id, buyer.device), at_hand.BUYER_COOKIE_SECONDS)
 
 
 def forget(response: HttpResponse) -> None:

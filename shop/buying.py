@@ -1,7 +1,7 @@
 """The click: a ticket, then a wish for units, then the truth about the reservation it became."""
 
 import logging
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from inventory import recovery, reservations, sold_out, stock
 from inventory.models import Reservation
@@ -27,8 +27,7 @@ _NO_TICKET = {
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Click:
+class Click(NamedTuple):
     """What a click came to. `receipt` only when the units are the buyer's."""
 
     outcome: Outcome

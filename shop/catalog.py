@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -27,6 +28,8 @@ LIVE_STALE_SECONDS = 1
 #: Times as long beyond NORMAL: with a tenth of spread and the stale second, below the 2.5 s that clients are promised.
 LIVE_STRETCH = 2.5
 
+#: Seconds that a process remembers which sale an offer belongs to: as long as process memory answers alone.
+OFFERING_SECONDS = 1.0
 #: Sales that a process keeps put together: more than are published.
 COMPOSED_MAXIMUM = 1_000
 
@@ -117,6 +120,24 @@ def facts(slug: str) -> Sale | None:
     key = facts_key(slug)
     found = _remembered(key, partial(_load_facts, slug))
     return None if found is None else _sales.of(key, found)
+
+
+def has_offer(slug: str, offer_id: int) -> bool:
+    """Whether a published sale has that offer. Asked with each click, and found out once a second."""
+    generation, known = cache.stack.generation, _offering.get((slug, offer_id))
+    if known and known[0] == generation and time.monotonic() < known[1]:
+        return True
+    found = facts(slug)
+    if found is None or found.offer(offer_id) is None:
+        return False
+    if len(_offering) >= COMPOSED_MAXIMUM:
+        _offering.clear()
+    _offering[slug, offer_id] = generation, time.monotonic() + OFFERING_SECONDS
+    return True
+
+
+#: Address and offer -> the generation of the cache in which somebody looked, and until when that is good.
+_offering: dict[tuple[str, int], tuple[int, float]] = {}
 
 
 def sales() -> list[Sale]:

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from resilience.rate_limit import Asked, Limit, RateLimiter
+from shop.at_hand import at_hand
 from shop.buyers import Buyer
 
 Address = IPv4Address | IPv6Address
@@ -63,7 +64,7 @@ def address_of(environ: dict[str, Any]) -> Address | None:
     ours; all before them is what the client likes to say. A shorter list has not come through all our proxies: then
     whoever is connected to this process counts.
     """
-    trusted = settings.TRUSTED_PROXIES
+    trusted = at_hand.TRUSTED_PROXIES
     # From the right, and no further than our own: what a client said before may be as long as its server lets it.
     forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trusted) if trusted else []
     said = forwarded[-trusted] if len(forwarded) >= trusted > 0 else ""
@@ -103,7 +104,7 @@ _exempt: tuple[Any, dict[Address, bool]] = ((), {})
 def _is_exempt(address: Address | None) -> bool:
     """Whether the address is in one of the networks of RATE_LIMIT_EXEMPT."""
     global _exempt
-    networks = settings.RATE_LIMIT_EXEMPT
+    networks = at_hand.RATE_LIMIT_EXEMPT
     if address is None or not networks:
         return False
     if _exempt[0] is not networks or len(_exempt[1]) >= ADDRESSES_REMEMBERED:

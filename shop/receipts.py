@@ -1,8 +1,8 @@
 """Receipts: the buyer's proof of a hold. It counts even if Redis is lost with all its data."""
 
 import base64
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -10,8 +10,7 @@ from shop.seals import Forged, Seal
 from shop.tickets import offer_of, reservation_id
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """These units were held for this buyer, in that epoch of Redis, at that time of its clock."""
 
     reservation_id: str

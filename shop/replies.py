@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpResponse
 from django.utils.http import http_date
+
+from shop.at_hand import at_hand
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 #: Of whatever is somebody's own, or of this moment.
@@ -52,7 +53,7 @@ def see_other(url: str) -> Reply:
 def cookie(name: str, value: str, seconds: int, path: str = "/") -> tuple[str, str]:
     """A header that no script can read and no other site can send. The value is one of our sealed records."""
     ends = _date(int(time.time()) + seconds)
-    secure = "; Secure" if settings.HTTPS else ""
+    secure = "; Secure" if at_hand.HTTPS else ""
     return (
         "Set-Cookie",
         f"{name}={value}; expires={ends}; HttpOnly; Max-Age={seconds}; Path={path}; SameSite=Lax{secure}",

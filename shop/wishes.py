@@ -1,9 +1,8 @@
 """Reading what a shopper sent, strictly: a form or JSON, small, with whole numbers that are whole numbers."""
 
 import json
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, TooManyFieldsSent
 from django.http import QueryDict, UnreadablePostError
@@ -27,8 +26,7 @@ class BadWish(Exception):
         self.word = word
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """The fields of a request as they came, before anybody believes them."""
 
     fields: dict[str, Any]
@@ -91,7 +89,7 @@ def _digits(text: str) -> int:
 def _json(body: bytes) -> dict[str, Any]:
     """An object in UTF-8; Python's reader, given bytes, would also guess UTF-16 and swallow a byte order mark."""
     try:
-        fields = json.loads(body.decode(), object_pairs_hook=_unique)
+        fields = _read_json(body.decode())
     except (ValueError, RecursionError) as error:
         raise BadWish("INVALID") from error
     if not isinstance(fields, dict):
@@ -131,3 +129,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError("a name comes twice")
     return fields
+
+
+#: Made once: `json.loads` makes a decoder each time that it is told of a hook.
+_read_json = json.JSONDecoder(object_pairs_hook=_unique).decode

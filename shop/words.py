@@ -109,10 +109,13 @@ def reply(
         own = {"detail": detail or sentence, "request_id": asked.id, **_way_back(back_url)}
         page = stencils.draw("shop/answer.html", asked.language, *_with_form(shared, own, again if row.retry else None))
         made = Reply(row.status, page, replies.HTML, [replies.NEVER_KEPT])
-    elif detail or fields:
-        made = replies.of_json({"outcome": outcome, "detail": detail or sentence, **fields}, row.status)
+    elif detail:
+        made = replies.of_json({"outcome": outcome, "detail": detail, **fields}, row.status)
     else:
-        made = Reply(row.status, _alone(word, asked.language), replies.JSON, [replies.NEVER_KEPT])
+        body = _alone(word, asked.language)
+        if fields:
+            body = body[:-1] + b", " + replies.encode(fields).encode()[1:]
+        made = Reply(row.status, body, replies.JSON, [replies.NEVER_KEPT])
     if row.retry:
         made.headers.append(("Retry-After", str(retry_seconds)))
     return made
@@ -126,7 +129,7 @@ def _texts(word: str, language: str) -> tuple[str, str]:
 
 @lru_cache(None)
 def _alone(word: str, language: str) -> bytes:
-    """A word that has nothing to add: the same bytes each time."""
+    """A word and its sentence as JSON: the same bytes each time."""
     return replies.of_json({"outcome": spoken(word), "detail": _texts(word, language)[1]}).body
 
 

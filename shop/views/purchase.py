@@ -74,7 +74,7 @@ def buy(asked: Asked, slug: str) -> Reply:
         ticket = tickets.read(wish.text("ticket"), buyer)
         if offer_id is not None and offer_id != ticket.offer_id:
             return words.reply(asked, "MISMATCH", back_url=sale_url)
-        if not _offered(slug, ticket.offer_id):
+        if not catalog.has_offer(slug, ticket.offer_id):
             return words.reply(asked, "NOT_FOUND", back_url="/")
         click = buying.buy(ticket, units)
     except BadWish as bad:
@@ -83,11 +83,6 @@ def buy(asked: Asked, slug: str) -> Reply:
         return words.reply(asked, "TICKET_REFUSED", back_url=sale_url)
     funnel.clicked(slug, click.outcome)
     return _answer_click(asked, click, sale_url, wish)
-
-
-def _offered(slug: str, offer_id: int) -> bool:
-    found = catalog.facts(slug)
-    return found is not None and found.offer(offer_id) is not None
 
 
 def _answer_click(asked: Asked, click: buying.Click, sale_url: str, wish: wishes.Wish) -> Reply:

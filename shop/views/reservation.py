@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from inventory import outbox
 from inventory.outcomes import InventoryUnavailable, Standing
 from shop import buyers, buying, catalog, levels, replies, stencils, tickets, words
 from shop.asked import Asked
@@ -71,12 +70,7 @@ def _facts(standing: Standing) -> dict[str, Any]:
 
 def _ahead(standing: Standing) -> int | None:
     """How many holds PostgreSQL writes down before this one, at most; None when nobody can say."""
-    offer_id = tickets.offer_of(standing.reservation_id)
-    try:
-        waiting = outbox.waiting_events([offer_id]) if offer_id else {}
-    except InventoryUnavailable:
-        return None
-    return max(0, sum(waiting.values()) - 1)
+    return None if standing.waiting is None else max(0, standing.waiting - 1)
 
 
 def _sale_url(standing: Standing) -> str:
