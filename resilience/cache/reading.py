@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from random import uniform
 from typing import Any
 
+from resilience import deadline
 from resilience.cache import envelope
 from resilience.cache.away import TierAway
 from resilience.cache.envelope import Entry, Unreadable
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class NobodyLoaded(Exception):
-    """Others were loading the key, and nothing came of it for as long as a reader waits."""
+    """Others were loading the key, and nothing came of it for as long as a reader waits, or by its deadline."""
 
 
 class Reading:
@@ -84,7 +85,8 @@ class Reading:
         return missing
 
     def _lead(self, flight: Flight, own: list[str]) -> None:
-        """Bring a value for each key; whatever happens, nobody who follows is left waiting."""
+        """Bring a value for each key; whatever happens, nobody who follows is left waiting. What a reader hears whose
+        time is over concerns itself alone: those who follow may have more."""
         error: BaseException | None = None
         try:
             missing = self._not_in_memory(own)  # somebody may have landed between the look and the claim
@@ -93,7 +95,7 @@ class Reading:
             flight.brings(self._found)
             self._by_lease(missing, flight)
         except BaseException as broken:
-            error = broken
+            error = broken if deadline.left_seconds() else None
             raise
         finally:
             flight.brings(self._found)
@@ -103,7 +105,7 @@ class Reading:
         """Take the old value at once, or what other readers of this process bring; answers the keys whose leaders were
         killed."""
         joined, again = [], []
-        give_up_at = time.monotonic() + self._stack.times.patience_seconds
+        give_up_at = self._give_up_at()
         for name, flight in others.items():
             if not flight.has(name) and self._serve_from_memory(name):
                 continue
@@ -119,6 +121,12 @@ class Reading:
                 raise NobodyLoaded(name) from late
         self._stack.tallies.count("joined", joined)
         return again
+
+    def _give_up_at(self) -> float:
+        """When nobody waits for others any more: soon enough that the tiers are not taken for away, which by then
+        nobody asks, and everything is loaded once more."""
+        left = deadline.left_seconds() - deadline.LEAST_SECONDS
+        return time.monotonic() + min(self._stack.times.patience_seconds, left)
 
     # --- the shared tiers
 
@@ -139,7 +147,7 @@ class Reading:
 
     def _by_lease(self, names: list[str], flight: Flight) -> None:
         """Until each key has a value: serve what is there, load what is leased to us, wait for what others load."""
-        give_up_at = time.monotonic() + self._stack.times.patience_seconds
+        give_up_at = self._give_up_at()
         pause = FIRST_LOOK_SECONDS
         while names:
             to_load, names = self._sort(*self._ask_redis(names))
@@ -148,10 +156,10 @@ class Reading:
             flight.brings(self._found)
             if names:
                 self._stack.tallies.count("waited", names)
-                if time.monotonic() > give_up_at:
-                    raise NobodyLoaded(", ".join(names[:3]))
                 with self._stack.place_lent():
-                    time.sleep(pause * uniform(0.5, 1.5))
+                    time.sleep(max(0.0, min(pause * uniform(0.5, 1.5), give_up_at - time.monotonic())))
+                if time.monotonic() >= give_up_at:
+                    raise NobodyLoaded(", ".join(names[:3]))
                 pause = min(2 * pause, LAST_LOOK_SECONDS)
                 names = self._not_in_memcached(names)  # whoever loads may have lost Redis since
 

@@ -1,6 +1,7 @@
 """The tiers of one cache in one process, and what they share. Django makes a cache object for each thread; this is what
 those of one alias have in common."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from random import uniform
 from typing import Any
 
+from resilience import deadline
 from resilience.cache.away import TierAway
 from resilience.cache.envelope import Entry
 from resilience.cache.invalidation import Bus
@@ -19,6 +21,7 @@ from resilience.cache.redis_tier import RedisTier
 from resilience.cache.single_flight import Flights
 from resilience.cache.tallies import Tallies
 from resilience.clock import now_ms
+from resilience.deadline import DeadlinePassed
 
 #: Threads of one process that refresh what is due. Each holds a database connection while it does.
 REFRESHERS = 2
@@ -189,15 +192,19 @@ class Stack:
             callables.after_background_load()
 
     def load(self, load: Callable[[], Any]) -> Any:
-        """Call it, with at most LOADS_AT_ONCE others. One that reads another key inside needs no second place."""
+        """Call it, with at most LOADS_AT_ONCE others. One that reads another key inside needs no second place. Raises
+        DeadlinePassed when there is none in time."""
         if getattr(self._loading, "now", False):
             return load()
-        with self._places:
-            self._loading.now = True
-            try:
-                return load()
-            finally:
-                self._loading.now = False
+        left = deadline.left_seconds()
+        if not self._places.acquire(timeout=None if left == math.inf else left):
+            raise DeadlinePassed(f"{LOADS_AT_ONCE} loads are under way")
+        self._loading.now = True
+        try:
+            return load()
+        finally:
+            self._loading.now = False
+            self._places.release()
 
     @contextmanager
     def place_lent(self) -> Iterator[None]:
