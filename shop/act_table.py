@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +32,10 @@ class Act:
     states: frozenset[str] = RUNNING
     form: type[Confirmation] = Confirmation
     of_offer: bool = False
+    before_t0: bool = False
+
+    def is_shown(self, sale: Sale) -> bool:
+        return sale.state in self.states and (timezone.now() < sale.opens_at or not self.before_t0)
 
 
 def _move(verb: Callable[[Sale], list[str]]) -> Do:
@@ -72,6 +77,7 @@ ACTS: dict[str, Act] = {
         _("The sale opens this moment instead of at its time. Pages that wait hear of it with their next poll."),
         _move(opening.open_now),
         states=frozenset({_State.SCHEDULED}),
+        before_t0=True,
     ),
     "pause": Act(
         _("Pause"),

@@ -115,8 +115,8 @@ def last_change(offer: Offer) -> str:
 def restock(offer: Offer, units: int, *, seen: str, by: object) -> Heard:
     """Add units: never a new total, which would undo what was sold meanwhile.
 
-    Raises opening.NotPossible for a draft or a sale that is over, InventoryUnavailable when stock Redis is away at the
-    end: PostgreSQL has the units then, and a worker tells Redis.
+    Raises opening.NotPossible for a draft or a sale that is over. While stock Redis is away PostgreSQL has the units,
+    and a worker tells Redis.
     """
     if offer.sale.state not in opening.RUNNING:
         raise opening.NotPossible(_("Units are added to a sale that is scheduled, open or paused."))
@@ -125,7 +125,7 @@ def restock(offer: Offer, units: int, *, seen: str, by: object) -> Heard:
         change = stock.change(offer.pk, units, reason="restock", by=str(by), change_id=name)
     except (InventoryUnavailable, AnswerLost):
         sale_events.by_staff(by, "restock", offer.sale.slug, offer, f"{units:+d}, Redis hears later", key=name)
-        raise
+        return Heard(_("PostgreSQL has the units. Stock Redis is away, and hears of them when it is back."))
     if (change.by, change.asked) != (str(by), units):
         return _somebody_restocked(change)
     won = sale_events.by_staff(by, "restock", offer.sale.slug, offer, f"{units:+d}", key=name)

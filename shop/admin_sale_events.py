@@ -1,4 +1,4 @@
-"""The back office for the record of what was done: to read, by sale, act, person and day."""
+"""The back office for the record of what was done: to read, by sale, act, person and time."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -7,8 +7,8 @@ from inventory.admin import Record
 
 class SaleEventAdmin(Record):
     list_display = ["at", "act", "sale", "what", "detail", "by"]
-    list_filter = ["act", "at"]
-    search_fields = ["=sale", "by", "what"]
-    search_help_text = _("The address of a sale, a person, or what was acted on.")
+    list_filter = ["at"]
+    search_fields = ["=sale", "=act", "by", "what"]
+    search_help_text = _("The address of a sale, an act like pause or level, a person, or what was acted on.")
     ordering = ["-pk"]
     fields = ["at", "act", "sale", "what", "detail", "by"]

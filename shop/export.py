@@ -47,8 +47,13 @@ def _cells(order: Order) -> Iterable[Any]:
 def harmless(cell: Any) -> str:
     """As text that no spreadsheet calculates, and in which no mark turns the writing of what follows around."""
     text = "".join(letter for letter in str(cell) if unicodedata.bidirectional(letter) not in _TURNS)
-    begins = unicodedata.normalize("NFKC", text).lstrip(" \u00a0\u3000")
-    return f"'{text}" if begins.startswith(_FORMULA) or text.startswith(_FORMULA) else text
+    begins = next((letter for letter in unicodedata.normalize("NFKC", text) if not _is_unseen(letter)), "")
+    return f"'{text}" if begins in _FORMULA or text.startswith(_FORMULA) else text
+
+
+def _is_unseen(letter: str) -> bool:
+    """A space of whatever width, and none."""
+    return unicodedata.category(letter) in ("Zs", "Cf")
 
 
 #: Overrides and embeddings of direction; Arabic and Hebrew letters stay as they are.

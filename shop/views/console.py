@@ -19,6 +19,9 @@ from shop.views.methods import takes
 #: Milliseconds between two polls.
 POLL_MS = 1_000
 
+#: Pages of the back office that the console leads to, and who may open them.
+LEADS_TO = {"force": "shop.add_override", "resolve": "inventory.view_deadentry", "read": "shop.view_saleevent"}
+
 
 @takes("GET")
 def index(request: HttpRequest) -> HttpResponse:
@@ -55,12 +58,13 @@ def _sales() -> Any:
 def _buttons(request: HttpRequest, found: Sale) -> dict[str, Any]:
     """What this person may press at this moment."""
     may = [(name, act) for name, act in ACTS.items() if request.user.has_perm(act.permission)]
-    shown = [(name, act) for name, act in may if found.state in act.states]
+    shown = [(name, act) for name, act in may if act.is_shown(found)]
     return {
         "sale": found,
         "offers": list(found.offers.all()),
         "acts": [each for each in shown if not each[1].of_offer],
         "acts_of_offer": [each for each in shown if each[1].of_offer],
+        "may": {name: request.user.has_perm(permission) for name, permission in LEADS_TO.items()},
     }
 
 
@@ -96,7 +100,7 @@ def act(request: HttpRequest, slug: str, name: str, offer_id: int | None = None)
         raise PermissionDenied
     found = get_object_or_404(Sale, slug=slug)
     offer = _offer(found, offer_id)
-    form = wanted.form(found, offer, request.POST or None) if request.method == "POST" else wanted.form(found, offer)
+    form = wanted.form(found, offer, *([request.POST] if request.method == "POST" else []))
     if request.method != "POST" or not form.is_valid():
         return _ask(request, name, wanted, form)
     if name == "export":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
+from django.db import connection
 from pytest_django import Settings
 
 from inventory import _connection
@@ -39,3 +40,17 @@ def stock_redis_away(settings: Settings, stock_redis: redis.Redis) -> Iterator[C
 
     yield leave
     _connection.stock_redis.cache_clear()
+
+
+@pytest.fixture
+def database_away(transactional_db: None) -> Iterator[Callable[..., None]]:
+    """Called, it takes PostgreSQL away from all threads of the shop, nobody listens at its address any more; or it
+    brings it back."""
+    parts, host = connection.settings_dict, connection.settings_dict["HOST"]
+
+    def leave(is_away: bool = True) -> None:
+        parts["HOST"] = "/nowhere" if is_away else host
+        connection.close()
+
+    yield leave
+    leave(False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -17,7 +17,6 @@ from resilience.breaker import Breaker
 from resilience.degradation import Level, Situation
 from shop import level_watch, overrides, sale_events
 from shop.models import Sale, SaleEvent
-from shop.postgresql.base import postgresql
 from shop.sale_events import Scribe
 from tests.crowd import at_once, eventually
 
@@ -136,16 +135,15 @@ def test_a_level_that_changes_is_a_line(scribe: Scribe, settings: Settings) -> N
     assert line.detail.startswith("after NORMAL: forced: LEVEL is set in the environment (process ")
 
 
-def test_lines_wait_while_postgresql_is_away(scribe: Scribe) -> None:
+def test_lines_wait_while_postgresql_is_away(scribe: Scribe, database_away: Callable[..., None]) -> None:
     """In their order, with the moment when it happened; of too many, the oldest go."""
     for number in range(sale_events.WAITING_MAXIMUM + 5):
         scribe.note("level", str(number))
     noted = timezone.now()
 
-    connection.close()  # as the side thread does after each look: an open one asks no breaker
-    postgresql.breaker.force_open()
+    database_away()
     assert scribe.write_down() == 0
-    postgresql.breaker.automatic()
+    database_away(False)
 
     assert scribe.write_down() == sale_events.WAITING_MAXIMUM
     lines = SaleEvent.objects.order_by("pk")
