@@ -37,6 +37,8 @@ REQUEST_SECONDS, SLOW_SECONDS, STAFF_SECONDS = 1.0, 5.0, 10.0
 #: Bytes of a body that are read before the room: as many as Django takes. What is larger is refused by what its head
 #: says, and not read at all.
 BODY_MAXIMUM = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+#: Digits of a length that may be one.
+LENGTH_DIGITS = 19
 #: Part of the threads that may be reading bodies at a moment: whoever sends slowly takes no more than these.
 READERS_SHARE = 0.25
 #: Milliseconds by which an arrival may be stamped before now. Older ones come from a clock that is wrong.
@@ -135,9 +137,9 @@ class Door:
         False when too many are being read: that is a crowd of slow senders, or no crowd that this process can serve.
         """
         length = environ.get("CONTENT_LENGTH") or "0"
-        if length == "0" or not length.isdecimal():
+        if length == "0" or not (length.isascii() and length.isdecimal()):
             return True
-        if int(length) > BODY_MAXIMUM:
+        if len(length) > LENGTH_DIGITS or int(length) > BODY_MAXIMUM:
             environ["wsgi.input"] = BytesIO()
             return True
         if not self._readers.acquire(blocking=False):
@@ -153,7 +155,7 @@ class Door:
     ) -> Verdict | Kind:
         """What the room says, or what is known before somebody waits there for nothing."""
         cookie = asked.cookies.get(buyers.COOKIE)
-        rank = _rank_of(importance, asked.path, cookie)
+        rank = rank_of(importance, asked.path, cookie)
         shard = criticality.shard_of(cookie, environ)
         enter = partial(room.enter, rank, shard, (now_ms() - arrived_at_ms) / 1000)
         if rank is not Importance.BUYING or not room.is_full or not asked.path.startswith(SALES):
@@ -195,7 +197,7 @@ def _given_up(importance: Importance, path: str) -> Kind | None:
     return Kind.BUSY if importance <= Importance.LOOKING else None
 
 
-def _rank_of(importance: Importance, path: str, cookie: str | None) -> Importance:
+def rank_of(importance: Importance, path: str, cookie: str | None) -> Importance:
     """Who would buy must be somebody: without our cookie it ranks with those who look. (The provider has none; its
     seal was looked at.) Staff have a room where there is no other rank, and do not count as buyers."""
     if importance is Importance.STAFF:

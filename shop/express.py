@@ -5,12 +5,16 @@
 
 No session, no middleware, no SQL. The views are the same that Django's URLs name, so words, statuses and checks are the
 same in both lanes; what Django's middleware adds to every answer is asked of it once, when the process starts.
+
+There is no waiting room, because an answer takes microseconds: who waits, waits in granian's queue, and who has waited
+too long there, by the stamp of the edge, is turned away as at the door.
 """
 
 import logging
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -20,10 +24,15 @@ from django.http.request import split_domain_port, validate_host
 
 from resilience import deadline, degradation
 from resilience.clock import now_ms
+from resilience.degradation import Level
+from resilience.lateness import Lateness
 from resilience.log_lines import relabel
-from shop import replies, words
+from shop import buyers, criticality, replies, words
 from shop.answer_times import times_of
 from shop.asked import Asked, is_foreign, request_id
+from shop.criticality import Importance
+from shop.degraded import Kind
+from shop.door import Door, budgets, rank_of, waited_ms
 from shop.hot import Hot
 from shop.replies import Reply
 from shop.views import purchase, reservation, storefront
@@ -31,17 +40,18 @@ from shop.views import purchase, reservation, storefront
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
-Route = tuple[Hot, str, dict[str, str]]
+#: The view of a hot address, its name, how much it matters, and what the address says.
+Route = tuple[Hot, str, Importance, dict[str, str]]
 
 #: Seconds from the arrival of a request until nobody waits for its answer any more.
 REQUEST_SECONDS = 1.0
-#: What an address of a sale ends with -> its view, and the name that `urls.py` gives it.
-OF_SALE: dict[str, tuple[Hot, str]] = {
-    "": (storefront.sale, "sale"),
-    "state": (storefront.state, "state"),
-    "mine": (storefront.mine, "mine"),
-    "ticket": (purchase.ticket, "ticket"),
-    "buy": (purchase.buy, "buy"),
+#: What an address of a sale ends with -> its view, the name that `urls.py` gives it, and how much it matters.
+OF_SALE: dict[str, tuple[Hot, str, Importance]] = {
+    "": (storefront.sale, "sale", Importance.LOOKING),
+    "state": (storefront.state, "state", Importance.LOOKING),
+    "mine": (storefront.mine, "mine", Importance.LOOKING),
+    "ticket": (purchase.ticket, "ticket", Importance.BUYING),
+    "buy": (purchase.buy, "buy", Importance.BUYING),
 }
 SALES, RESERVATIONS = "/sales/", "/reservations/"
 #: Names under which the shop has been asked for and may be; more of them are only looked at anew.
@@ -57,45 +67,59 @@ logger = logging.getLogger(__name__)
 
 
 def route(path: str) -> Route | None:
-    """The view of a hot address, its name and what the address says; None for all others."""
+    """None for all addresses but the hot ones."""
     if path.startswith(SALES):
         slug, slash, verb = path[len(SALES) :].partition("/")
         if slash and verb in OF_SALE and _SLUG.fullmatch(slug):
             return (*OF_SALE[verb], {"slug": slug})
     elif path.startswith(RESERVATIONS) and _RESERVATION.fullmatch(path, len(RESERVATIONS)):
-        return reservation.status, "reservation", {"reservation_id": path[len(RESERVATIONS) :]}
+        return reservation.status, "reservation", Importance.FOLLOWING, {"reservation_id": path[len(RESERVATIONS) :]}
     elif path == "/":
-        return storefront.sales, "sales", {}
+        return storefront.sales, "sales", Importance.BROWSING, {}
     return None
 
 
 class ExpressLane:
-    """A WSGI application. `otherwise` is the one behind it, and `django` what is behind that."""
+    """A WSGI application. `door` is the one behind it, and `django` what is behind that."""
 
-    def __init__(self, django: Application, otherwise: Application) -> None:
-        self._otherwise = otherwise
+    def __init__(self, django: Application, door: Door) -> None:
+        self._door = door
+        self.lateness = Lateness(budgets(), lane="express")
         self._common = _headers_of_every_answer(django)
         self._but_vary = [(name, value) for name, value in self._common if name != "Vary"]
         self._hosts: dict[str, bool] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         found = route(environ["PATH_INFO"])
-        if found is None or not self._is_ours(environ):
-            return self._otherwise(environ, start_response)
+        if found is None or not self._is_ours(environ, found[2]):
+            return self._door(environ, start_response)
 
         started = time.perf_counter()
+        has_come = self._door.receive(environ)
         asked = Asked(environ, environ["wsgi.input"].read, request_id(environ))
+        if not has_come or self._is_too_late(asked, found[2]):
+            return self._door.turn_away(Kind.BUSY, asked, start_response)
         with deadline.within(REQUEST_SECONDS):
             reply = _reply(asked, found)
         times_of(found[1], environ["REQUEST_METHOD"], reply.status).observe(time.perf_counter() - started)
         start_response(_STATUS_LINES[reply.status], self._headers(asked, reply))
         return [reply.body]
 
-    def _is_ours(self, environ: Environ) -> bool:
-        """False for what Django refuses before it looks at the address, and while only static pages are left."""
-        return degradation.current.situation.level < degradation.Level.STATIC and self._is_host(
-            environ.get("HTTP_HOST", "")
-        )
+    def _is_ours(self, environ: Environ, importance: Importance) -> bool:
+        """False for what Django refuses before it looks at the address, and for what this level has given up."""
+        level = degradation.current.situation.level
+        if level >= Level.SHED and (level >= Level.STATIC or importance <= Importance.LOOKING):
+            return False
+        return self._is_host(environ.get("HTTP_HOST", ""))
+
+    def _is_too_late(self, asked: Asked, importance: Importance) -> bool:
+        """False where no edge stamps when a request came."""
+        if not settings.TRUSTED_PROXIES:
+            return False
+        waited = waited_ms(asked.environ)
+        if waited and importance is Importance.BUYING:
+            importance = rank_of(importance, asked.path, asked.cookies.get(buyers.COOKIE))
+        return self.lateness.refuses(importance, waited / 1000, partial(_shard_of, asked))
 
     def _is_host(self, host: str) -> bool:
         known = self._hosts.get(host)
@@ -117,9 +141,13 @@ class ExpressLane:
         ]
 
 
+def _shard_of(asked: Asked) -> int:
+    return criticality.shard_of(asked.cookies.get(buyers.COOKIE), asked.environ)
+
+
 def _reply(asked: Asked, found: Route) -> Reply:
     """What the view answers; our fault when it breaks."""
-    view, _, parts = found
+    view, _, _, parts = found
     environ = asked.environ
     relabel(request=asked.id, **({"sale": parts["slug"]} if "slug" in parts else {}))
     try:

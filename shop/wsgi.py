@@ -11,11 +11,12 @@ from django.core.wsgi import get_wsgi_application
 django = get_wsgi_application()  # from here on there are models, which those below read
 
 from shop import env, level_watch, wiring  # noqa: E402  see above
-from shop.door import Door, rooms  # noqa: E402  see above
+from shop.door import Application, Door, rooms  # noqa: E402  see above
 from shop.express import ExpressLane  # noqa: E402  see above
 
 env.forget()
 door = Door(django)
-application = door if settings.LANE == "pages" else ExpressLane(django, door)
-level_watch.start(rooms().public.figures)
+express = ExpressLane(django, door)
+application: Application = door if settings.LANE == "pages" else express
+level_watch.start(express.lateness.figures if settings.LANE == "express" else rooms().public.figures)
 wiring.share_breakers()

@@ -11,6 +11,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.test import Client
 from django.test.client import ClientHandler
 
+from shop.door import Door
 from shop.express import ExpressLane
 
 #: Each answer has its own.
@@ -25,7 +26,7 @@ class ThroughExpress(Client):
     last_lane = ""
 
     def __init__(self, **how: Any) -> None:
-        super().__init__(**how)
+        super().__init__(**{"HTTP_HOST": "testserver"} | how)  # browsers always say one, and Django's client does not
         self.handler = _Handler(self)
 
 
@@ -43,20 +44,31 @@ class _Handler(ClientHandler):
 
         heard: list[Any] = []
         lane = _lane()
-        lane._otherwise = otherwise
+        lane._door = _Behind(lane._door, otherwise)
         body = b"".join(lane(environ, lambda *said: heard.extend(said)))
         self._client.last_lane = "pages" if by_django else "express"
         return by_django[0] if by_django else _response(environ, *heard, body)
 
 
+class _Behind(Door):
+    """A door that lets everybody in, to an application that the test has."""
+
+    def __init__(self, door: Door, otherwise: Any) -> None:
+        self.__dict__ |= door.__dict__ | {"_otherwise": otherwise}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return list(self._otherwise(environ, start_response))
+
+
 @cache
 def _lane() -> ExpressLane:
     django = get_wsgi_application()
-    return ExpressLane(django, django)
+    return ExpressLane(django, Door(django))
 
 
 def _response(environ: dict[str, Any], status: str, headers: list[tuple[str, str]], body: bytes) -> HttpResponse:
-    response = HttpResponse(body, status=int(status[:3]))
+    # A server sends no body to who asked for the head alone.
+    response = HttpResponse(b"" if environ["REQUEST_METHOD"] == "HEAD" else body, status=int(status[:3]))
     del response["Content-Type"]
     for name, value in headers:
         if name == "Set-Cookie":

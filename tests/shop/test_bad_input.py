@@ -13,6 +13,7 @@ import redis
 from django.test import Client
 
 from shop import buyers
+from shop.express import route
 from shop.models import Offer, Sale
 from shop.words import WORDS
 from tests.shop import clicks
@@ -290,6 +291,8 @@ def send(sale: Sale, make_sale: Callable[..., Sale], shopper: Client) -> Callabl
                 )
             )
         assert shown(answers[1]) == shown(answers[0])
+        if "host" not in row.headers and "%" not in row.path and route(fill(row.path)):
+            assert express.last_lane == "express"
         return answers[0]
 
     return send
