@@ -6,13 +6,15 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
 
-from shop import answers, buyers, limits, payments, provider
+from shop import answers, buyers, levels, limits, payments, provider
 from shop import orders as purchases
 from shop.models import Order
 from shop.views.methods import takes
 
 #: Orders on one page; the newest first.
 ORDERS_SHOWN = 100
+#: Milliseconds until an order's page asks again: a payment made in another window shows up this soon.
+POLL_MS = 4_000
 
 
 @takes("GET")
@@ -32,7 +34,7 @@ def detail(request: HttpRequest, number: str) -> HttpResponse:
     order = _order(buyer, number)
     if order is None:
         return answers.answer(request, "NOT_FOUND", back_url="/orders/")
-    return _show(request, "shop/order.html", {"order": _facts(order)})
+    return _show(request, "shop/order.html", {"order": _facts(order), "poll_after_ms": levels.slower(POLL_MS)})
 
 
 @takes("POST")

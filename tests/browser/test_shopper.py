@@ -142,6 +142,7 @@ def test_a_lost_answer_and_a_reload_are_one_reservation(shop: RunningShop, newco
     is_in_state(page, "busy")
     expect(page.locator("[data-note]")).to_have_text(re.compile(r"No answer yet\. Your click is safe .* Next try in"))
     page.unroute("**/sales/lost/buy")
+    visitor.forgive("net::ERR_FAILED")
     page.reload()
     expect(page.locator("[data-note]")).to_have_text(re.compile("Your last click has no answer yet"))
     page.click("[data-buy]")
@@ -149,7 +150,6 @@ def test_a_lost_answer_and_a_reload_are_one_reservation(shop: RunningShop, newco
 
     assert lost[0] == 202
     assert len(orders_of(visitor)) == 1
-    visitor.forgive("net::ERR_FAILED")
 
 
 def test_the_waiting_page_waits(shop: RunningShop, newcomer: Newcomer, stopped: Callable[[str], Any]) -> None:

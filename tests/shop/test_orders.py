@@ -16,6 +16,7 @@ from inventory.models import Reservation
 from resilience.clock import now_ms
 from shop import buyers, orders
 from shop.models import Offer, Order, Sale
+from shop.views.orders import POLL_MS
 from tests.crowd import at_once
 from tests.shop import clicks
 from tests.shop.clicks import JSON, PAGE
@@ -38,6 +39,7 @@ def test_an_order_says_what_was_bought(make_sale: MakeSale, shopper: Client) -> 
 
     assert answer.status_code == 200
     assert answer["Cache-Control"] == "no-store"
+    assert answer.json()["poll_after_ms"] == POLL_MS
     told = answer.json()["order"]
     assert (told["number"], told["title"], told["units"]) == (order.number, order.offer.product.title, 3)
     assert (told["total_minor"], told["currency"], told["state"]) == (29_700, "CNY", "awaiting_payment")

@@ -1,13 +1,15 @@
 // An order: the time left to pay, and a fresh page when its state changes.
 
-import { about, ask, countdown, distrustClock, say } from './countdown.js';
+import { about, ask, countdown, distrustClock, retryAfter, say } from './countdown.js';
 
-const POLL_MS = 4000; // a payment made in another window shows up this soon
+const POLL_MS = 4000; // where the server names no interval
+const SLOWEST_MS = 30_000;
 
 const order = document.querySelector('[data-state-url]');
 const strip = order.querySelector('[data-until]');
 let next;
 let stop;
+let failures = 0;
 
 function keepTime() {
   const [label, timer] = strip.children;
@@ -25,7 +27,9 @@ async function poll() {
   const response = await ask(order.dataset.stateUrl).catch(() => null);
   const answer = response?.ok ? await response.json().catch(() => null) : null;
   if (answer && answer.order.state !== order.dataset.state) return location.reload();
-  next = setTimeout(() => document.hidden || poll(), about(POLL_MS));
+  failures = answer ? 0 : failures + 1;
+  const wait = answer?.poll_after_ms || Math.min(POLL_MS * 2 ** failures, SLOWEST_MS);
+  next = setTimeout(() => document.hidden || poll(), about(Math.max(wait, retryAfter(response))));
   stop?.();
   if (strip?.children.length) keepTime(); // none are left when the time is over
 }
