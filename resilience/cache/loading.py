@@ -50,19 +50,28 @@ class Loading:
             self._stack.tallies.count("errors", names)
             leases.release(names, rest_seconds)
             raise
-        count = self._stack.tallies.count
-        count("loads", names)
-        count("negative", [name for name in names if loaded.get(name) is None])
-
+        self._stack.tallies.count("loads", names)
+        self._stack.tallies.count("negative", [name for name in names if loaded.get(name) is None])
         if self._fresh_seconds is not None and self._fresh_seconds <= 0:
             leases.release(names)
-            return {name: entry.value for name, entry in entries.items()}
+        else:
+            self._store(packed, entries, leases, instead_of, generation)
+        return {name: entry.value for name, entry in entries.items()}
+
+    def _store(
+        self,
+        packed: Mapping[str, bytes],
+        entries: Mapping[str, envelope.Entry],
+        leases: Leases,
+        instead_of: Mapping[str, Found],
+        generation: int,
+    ) -> None:
+        """In all tiers, what the leases allow: what was invalidated meanwhile is thrown away."""
         allowed = leases.fill(packed, {name: self._life_ms(entry) for name, entry in entries.items()})
         self._stack.store_in_memcached({name: packed[name] for name in allowed}, instead_of)
         leases.finish(allowed)
         self._stack.keep({name: entries[name] for name in allowed}, self.stale_seconds, generation)
-        count("fenced", set(names) - allowed)
-        return {name: entry.value for name, entry in entries.items()}
+        self._stack.tallies.count("fenced", set(packed) - allowed)
 
     def refresh(self, names: list[str], leases: Leases) -> None:
         """The same in the background. A failure goes to the log, and the old values serve for a while undisturbed."""
