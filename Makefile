@@ -43,6 +43,9 @@ browser-test: .venv/.browser ## what people see, in a real Chromium; skipped whe
 load: .venv/.ok ## a crowd, and a verdict (SHAPE=spike USERS=2000 SECONDS=60 SEED=1; HOST= for a shop that runs)
 	@$(PYTHON) -m loadtests.load
 
+drill: .venv/.ok ## break one thing after the other while people buy (NAME="redis-hang ..."; minutes)
+	@$(PYTHON) -m loadtests.drills
+
 bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
 	@$(PYTHON) -m loadtests.bench
 

@@ -8,6 +8,7 @@ earlier ones. So the number of users times their rate *is* the offered rate, wit
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from random import Random
 from typing import Any, ClassVar
 
@@ -37,6 +38,8 @@ class Part:
         self.book = Book(environment, plan)
         self.opened = Event()
         self._people = iter(people)
+        #: Those who come at random come again when all have come.
+        self._comers = cycle(people)
         self._batch = max(PEOPLE_A_SOURCE, -(-len(people) // max(1, sources)))
         self._started = 0
         gevent.spawn(self._open)
@@ -47,9 +50,9 @@ class Part:
         """The people of the next source."""
         return (person for person, _ in zip(self._people, range(self._batch), strict=False))
 
-    def person(self) -> tuple[int, str] | None:
-        """The next who comes at random; None when all have come."""
-        return next(self._people, None)
+    def person(self) -> tuple[int, str]:
+        """The next who comes at random."""
+        return next(self._comers)
 
     def random(self) -> Random:
         """Of the next source: the same numbers in each run of a seed."""
@@ -126,8 +129,7 @@ class Source(User):
     def _pour(self, random: Random) -> None:
         """At exponential gaps; one who is late because this process is does not make the next one later."""
         at = self.part.book.now()
-        while True:
-            at += random.expovariate(RATE_A_SOURCE)
+        while (at := at + random.expovariate(RATE_A_SOURCE)) * 1000 < self.part.plan.ends_at_ms:
             _sleep_until(self.part.book.now, at)
             self._greenlets.spawn(self.arrive, at, random)
 

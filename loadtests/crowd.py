@@ -83,6 +83,10 @@ class Crowd:
         if not self._file.stat().st_size:
             raise Broken(f"the client asked nothing:\n{self._last_lines()}")
 
+    def plan(self) -> Plan:
+        """As the client has followed it."""
+        return Plan.of((self._folder / "plan.json").read_text())
+
     def records(self) -> list[Record]:
         return records.read(self._file)
 

@@ -188,9 +188,11 @@ _UNDER_WAY = """
 _STOCK = "SELECT quantity, held, sold FROM inventory_stock WHERE id = %(offer)s"
 _BUYERS = "SELECT buyer_id, units, unit_limit FROM inventory_buyerunits WHERE stock_id = %(offer)s"
 _RESERVATIONS = """
-    SELECT r.id, r.buyer_id, r.units, r.state, extract(epoch FROM r.reserved_at)::float * 1000,
+    SELECT DISTINCT ON (r.id) r.id, r.buyer_id, r.units, r.state, extract(epoch FROM r.reserved_at)::float * 1000,
            extract(epoch FROM r.placed_at)::float * 1000, extract(epoch FROM r.expires_at)::float * 1000,
            extract(epoch FROM r.ended_at)::float * 1000, o.state
-      FROM inventory_reservation r LEFT JOIN shop_order o ON o.reservation_id = r.id
+      FROM inventory_reservation r
+      LEFT JOIN shop_order_earlier e ON e.reservation_id = r.id
+      LEFT JOIN shop_order o ON o.reservation_id = r.id OR o.id = e.order_id
      WHERE r.stock_id = %(offer)s
 """

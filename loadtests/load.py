@@ -102,8 +102,8 @@ def meet(ready: Stage, options: Options) -> Evidence:
             notes = _rest(witness, ready.plan)
             books = witness.books()
             books.findings = ready.shop.verify(ready.plan.sale)
-            return Evidence(ready.plan, crowd.records(), witness.samples, books, notes)
-    return Evidence(ready.plan, crowd.records(), notes=["The shop's stores could not be looked into."])
+            return Evidence(crowd.plan(), crowd.records(), witness.samples, books, notes)
+    return Evidence(crowd.plan(), crowd.records(), notes=["The shop's stores could not be looked into."])
 
 
 def _rest(witness: Witness, plan: Plan) -> list[str]:

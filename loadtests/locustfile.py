@@ -7,6 +7,7 @@ machine needs this checkout and nothing else.
 
 import json
 import os
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,7 +23,7 @@ from loadtests.cheats import Crowd
 from loadtests.contenders.overload.processors import many_connections
 from loadtests.plan import Plan, shares
 from loadtests.records import Record
-from loadtests.shapes import sources
+from loadtests.shapes import SHAPES, sources
 
 #: Seconds between two writes of what was recorded, where there is no master to report to.
 WRITE_SECONDS = 0.5
@@ -39,10 +40,10 @@ class People(Source):
         Crowd(self.part).person(number, cookie).live(at, clicks_after)
 
     def arrive(self, at: float, random: Random) -> None:
-        if person := self.part.person():
-            shopper = Crowd(self.part).person(*person)
-            shopper.look(at)
-            shopper.buy_until_sold_out(None)
+        shopper = Crowd(self.part).person(*self.part.person())
+        shopper.look(at)
+        shopper.buy_until_sold_out(None)
+        shopper.wire.close()
 
 
 class ByPlan(LoadTestShape):
@@ -84,6 +85,8 @@ def _prepare(environment: Environment, **_: Any) -> None:
 def _deal(environment: Environment, **_: Any) -> None:
     """Give everybody a part before the first source starts."""
     runner = environment.runner
+    if not isinstance(runner, WorkerRunner):
+        _begin()
     if isinstance(runner, LocalRunner):
         plan = _plan()
         Source.part = Part(plan, shares(_cookies(), 1)[0], sources(plan, 0) or 1, environment)
@@ -93,6 +96,13 @@ def _deal(environment: Environment, **_: Any) -> None:
         for worker, people in zip(workers, shares(_cookies(), len(workers)), strict=True):
             told = {"plan": plan.as_json(), "people": people, "sources": each}
             runner.send_message(PART, told, client_id=worker)
+
+
+def _begin() -> None:
+    plan = _plan()
+    if not SHAPES[plan.shape].herd:
+        begun = plan.begun_at(time.time() * 1000 + plan.ahead_ms)
+        Path(os.environ["LOAD_PLAN"]).write_text(begun.as_json())
 
 
 def _take_part(environment: Environment, msg: Any, **_: Any) -> None:

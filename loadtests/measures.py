@@ -8,6 +8,7 @@ from loadtests.contenders.overload.tally import GOOD_SECONDS
 from loadtests.evidence import Evidence, Sample
 from loadtests.figures import percentile
 from loadtests.records import BUYING, METRONOME, PROCESSOR, Record
+from loadtests.shapes import arrivals_asked
 
 #: Milliseconds by which the client's metronome may be late, at its 99th percentile in the seconds that count. Beyond
 #: it, a good part of the 300 ms that a buyer may wait are the client's own.
@@ -103,7 +104,7 @@ def measure(evidence: Evidence) -> Measures:
         fates=fates,
         offered_a_second=len(asked) / seconds,
         good_a_second=sum(fate.good for fate in fates.values()) / seconds,
-        rate_asked=plan.rate,
+        rate_asked=arrivals_asked(plan) / seconds if plan.rate else 0.0,
         rate_offered=_arrivals(asked) / seconds,
         buyers_served_percent=_buyers_served(asked),
         sold_out_after_seconds=sold_out_after(plan.opens_at_ms, evidence.samples),

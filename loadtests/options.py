@@ -65,7 +65,7 @@ class Options:
             shape=shape,
             users=users,
             seconds=_number(environ, "SECONDS", 60, SECONDS_LEAST, SECONDS_MAXIMUM),
-            quantity=round(_number(environ, "QUANTITY", max(1, users // PEOPLE_A_UNIT), 1, USERS_MAXIMUM)),
+            quantity=round(_number(environ, "QUANTITY", _units(shape, users), 1, USERS_MAXIMUM)),
             limit=round(_number(environ, "LIMIT", 1, 1, USERS_MAXIMUM)),
             rate=_number(environ, "RATE", max(1.0, RATE_SHARE * users), 1, RATE_MAXIMUM),
             seed=round(_number(environ, "SEED", 1, 0, USERS_MAXIMUM * 1_000)),
@@ -79,6 +79,11 @@ class Options:
             shop_from=CHECKOUT / (environ.get("SHOP_FROM") or "."),
             report=CHECKOUT / (environ.get("REPORT") or ".state/load"),
         )
+
+
+def _units(shape: str, users: int) -> int:
+    """A spike leaves most people without; where people come at random, buying shall go on to the end."""
+    return max(1, users // PEOPLE_A_UNIT) if shape in SHAPES and SHAPES[shape].herd else users
 
 
 def _number(environ: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:

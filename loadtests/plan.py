@@ -1,7 +1,7 @@
 """What a run asks of a shop, as one value: made by `load.py`, followed by the client, read again by the verdict."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 #: People whom one source of arrivals keeps waiting: a Locust user costs more than a greenlet, and a hundred sources
@@ -44,6 +44,11 @@ class Plan:
     @property
     def seconds(self) -> float:
         return (self.ends_at_ms - self.begins_at_ms) / 1000
+
+    def begun_at(self, now_ms: float) -> Self:
+        """The same for those who come at random: it begins when the client is there, and not when it was started."""
+        begins_at_ms = round(now_ms)
+        return replace(self, begins_at_ms=begins_at_ms, ends_at_ms=begins_at_ms + self.ends_at_ms - self.begins_at_ms)
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))

@@ -11,6 +11,8 @@ from loadtests.plan import PEOPLE_A_SOURCE, Plan
 RATE_A_SOURCE = 10.0
 #: Of the rate: what a soak asks for hour after hour, and the valleys between the towers of a square wave.
 SOAK, VALLEY = 0.6, 0.2
+#: What `10x` is named after.
+TIMES = 10.0
 #: Seconds of a tower and of a valley: shorter than the service may take to change its level twice.
 SQUARE_SECONDS = 5.0
 #: Steps in which a ramp climbs: each long enough to be judged by itself.
@@ -35,8 +37,18 @@ SHAPES = {
     "ramp": Shape("more and more, to find the knee", False, lambda part, plan: ceil(part * RAMP_STEPS) / RAMP_STEPS),
     "soak": Shape("a busy day, for as long as you like", False, lambda part, plan: SOAK),
     "square": Shape("towers and valleys of five seconds, against levels that flap", False, _square),
-    "10x": Shape("ten times of what the shop can", False, lambda part, plan: 1.0),
+    "10x": Shape("ten times the RATE, which is what the shop can", False, lambda part, plan: TIMES),
 }
+
+
+#: Seconds between two looks at the shape, as Locust takes them.
+TICK_SECONDS = 1.0
+
+
+def arrivals_asked(plan: Plan) -> float:
+    """How many arrivals the shape asks for, in all."""
+    ticks = range(int(plan.seconds / TICK_SECONDS))
+    return sum((sources(plan, tick * TICK_SECONDS) or 0) * RATE_A_SOURCE * TICK_SECONDS for tick in ticks)
 
 
 def sources(plan: Plan, elapsed_seconds: float) -> int | None:

@@ -23,6 +23,8 @@ RETRIES = (PATIENT, STUBBORN, GONE)
 RETRY_WEIGHTS = (7, 2, 1)
 #: Of those who have a unit, the part that walks away from it: from, to.
 ABANDON = (0.1, 0.3)
+#: Of those who walk away, the part that cancels the order.
+SAYS_SO = 0.5
 #: Of those who hear SOLD_OUT, the part that stays and looks whether units come back.
 HOPEFUL = 0.5
 #: Seconds until somebody who hammers sends again, and how often at most.
@@ -203,10 +205,17 @@ class Shopper:
             return
         somebody_may_follow = self.book.now() * 1000 < self._last_abandoning_ms()
         if somebody_may_follow and self.random.random() < self.random.uniform(*ABANDON):
+            self.walk_away(told["order_url"])
             return
         gevent.sleep(self.random.uniform(*THINK_SECONDS))
         self.pay(told["order_url"])
         self.poll_until({"held", "placed"}, click["status_url"], click.get("receipt", ""))
+
+    def walk_away(self, order_url: str) -> None:
+        """Some say so, the others let their time run out."""
+        if self.random.random() < SAYS_SO:
+            gevent.sleep(self.random.uniform(*THINK_SECONDS))
+            self.post("cancel", order_url + "cancel", {})
 
     def _last_abandoning_ms(self) -> float:
         """Whose hold ends later than a third before the end leaves nobody the time to buy its units."""

@@ -13,6 +13,8 @@ from shop.local.refusal import Refusal
 FIRST_ANSWER_SECONDS = 5.0
 #: Looks at the clock; the quickest answer counts, because it says most exactly when it was given.
 CLOCK_LOOKS = 5
+#: Looks at a shop that is busy, and seconds between them.
+BUSY_LOOKS, BUSY_SECONDS = 20, 0.5
 #: Milliseconds that the clocks may differ: more would move T0, and with it who was served too early.
 CLOCKS_DIFFER_MS = 1_000
 #: Tickets asked for at once by one buyer: twice of what a shop with the usual limits lets one have.
@@ -64,6 +66,7 @@ def look_at(url: str, slug: str) -> Sale:
 def _state(url: str, slug: str, wire: Wire, state: bytes) -> tuple[dict[str, Any], float]:
     """What is told, and how far the shop's clock is ahead, by the quickest answer."""
     looks = []
+    _answered(url, wire, state)
     for _ in range(CLOCK_LOOKS):
         before = time.time() * 1000
         answer = _answered(url, wire, state)
@@ -79,8 +82,14 @@ def _state(url: str, slug: str, wire: Wire, state: bytes) -> tuple[dict[str, Any
 
 
 def _answered(url: str, wire: Wire, sent: bytes) -> Answer:
+    """The first answer that is more than `too busy`, of which a shop may have a few when it has just been started."""
     try:
-        return wire.ask(sent)
+        for _ in range(BUSY_LOOKS):
+            answer = wire.ask(sent)
+            if answer.status != 503:
+                break
+            time.sleep(BUSY_SECONDS)
+        return answer
     except Lost as lost:
         raise Refusal(f"HOST {url} takes connections and answers nothing: {lost}") from lost
     except ValueError as error:

@@ -107,7 +107,7 @@ def _bars(evidence: Evidence, measures: Measures) -> Iterator[Bar]:
             sold = measures.units_sold
             yield Bar("units sold", sold == plan.quantity, str(sold), f"exactly {plan.quantity}")
     else:
-        share = measures.rate_offered / plan.rate
+        share = measures.rate_offered / measures.rate_asked
         yield Bar("offered of what was asked for", share >= OFFERED_SHARE, f"{share:.2f}", f"at least {OFFERED_SHARE}")
 
 

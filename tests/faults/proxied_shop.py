@@ -60,9 +60,9 @@ def proxied_shop() -> Iterator[ProxiedShop]:
         environment = _environment(folder)
         opened.enter_context(_running(provider(environment), folder))
         proxies = {
-            name: opened.enter_context(_proxy(environment[variable], folder)) for name, variable in DEPENDENCIES.items()
+            name: opened.enter_context(proxy_before(environment[variable], folder)) for name, variable in DEPENDENCIES.items()
         }
-        behind = {variable: _behind(environment[variable], proxies[name]) for name, variable in DEPENDENCIES.items()}
+        behind = {variable: url_behind(environment[variable], proxies[name]) for name, variable in DEPENDENCIES.items()}
         log = opened.enter_context(_running(web({**environment, **behind}, Options.read(environment)), folder))
         yield ProxiedShop(int(environment["PORT"]), proxies, log)
 
@@ -83,7 +83,8 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _proxy(url: str, folder: Path) -> FaultProxy:
+def proxy_before(url: str, folder: Path) -> FaultProxy:
+    """Before the server at this URL; closed until somebody enters it."""
     parts = urlsplit(url)
     if parts.scheme.startswith("http"):
         return FaultProxy((str(parts.hostname), parts.port or 80))
@@ -94,7 +95,7 @@ def _proxy(url: str, folder: Path) -> FaultProxy:
     return FaultProxy(Path(parts.path))
 
 
-def _behind(url: str, proxy: FaultProxy) -> str:
+def url_behind(url: str, proxy: FaultProxy) -> str:
     """The URL of the same server by way of its proxy."""
     here, there = proxy.address, proxy.upstream
     if isinstance(here, tuple) and isinstance(there, tuple):
