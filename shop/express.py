@@ -30,9 +30,10 @@ from resilience.log_lines import relabel
 from shop import buyers, criticality, replies, words
 from shop.answer_times import times_of
 from shop.asked import Asked, is_foreign, request_id
+from shop.chances import SALES
 from shop.criticality import Importance
 from shop.degraded import Kind
-from shop.door import Door, budgets, rank_of, waited_ms
+from shop.door import REQUEST_SECONDS, Door, budgets, rank_of, waited_ms
 from shop.hot import Hot
 from shop.replies import Reply
 from shop.views import purchase, reservation, storefront
@@ -43,8 +44,6 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 #: The view of a hot address, its name, how much it matters, and what the address says.
 Route = tuple[Hot, str, Importance, dict[str, str]]
 
-#: Seconds from the arrival of a request until nobody waits for its answer any more.
-REQUEST_SECONDS = 1.0
 #: What an address of a sale ends with -> its view, the name that `urls.py` gives it, and how much it matters.
 OF_SALE: dict[str, tuple[Hot, str, Importance]] = {
     "": (storefront.sale, "sale", Importance.LOOKING),
@@ -53,7 +52,7 @@ OF_SALE: dict[str, tuple[Hot, str, Importance]] = {
     "ticket": (purchase.ticket, "ticket", Importance.BUYING),
     "buy": (purchase.buy, "buy", Importance.BUYING),
 }
-SALES, RESERVATIONS = "/sales/", "/reservations/"
+RESERVATIONS = "/reservations/"
 #: Names under which the shop has been asked for and may be; more of them are only looked at anew.
 HOSTS_REMEMBERED = 64
 
@@ -97,9 +96,10 @@ class ExpressLane:
         started = time.perf_counter()
         has_come = self._door.receive(environ)
         asked = Asked(environ, environ["wsgi.input"].read, request_id(environ))
-        if not has_come or self._is_too_late(asked, found[2]):
+        waited = waited_ms(environ)
+        if not has_come or self._is_too_late(asked, found[2], waited):
             return self._door.turn_away(Kind.BUSY, asked, start_response)
-        with deadline.within(REQUEST_SECONDS):
+        with deadline.within(REQUEST_SECONDS - waited / 1000):
             reply = _reply(asked, found)
         times_of(found[1], environ["REQUEST_METHOD"], reply.status).observe(time.perf_counter() - started)
         start_response(_STATUS_LINES[reply.status], self._headers(asked, reply))
@@ -112,11 +112,10 @@ class ExpressLane:
             return False
         return self._is_host(environ.get("HTTP_HOST", ""))
 
-    def _is_too_late(self, asked: Asked, importance: Importance) -> bool:
-        """False where no edge stamps when a request came."""
+    def _is_too_late(self, asked: Asked, importance: Importance, waited: int) -> bool:
+        """By the milliseconds that it has waited, which nobody knows where no edge stamps when a request came."""
         if not settings.TRUSTED_PROXIES:
             return False
-        waited = waited_ms(asked.environ)
         if waited and importance is Importance.BUYING:
             importance = rank_of(importance, asked.path, asked.cookies.get(buyers.COOKIE))
         return self.lateness.refuses(importance, waited / 1000, partial(_shard_of, asked))
@@ -151,7 +150,7 @@ def _reply(asked: Asked, found: Route) -> Reply:
     environ = asked.environ
     relabel(request=asked.id, **({"sale": parts["slug"]} if "slug" in parts else {}))
     try:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and is_foreign(environ, environ["HTTP_HOST"]):
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and is_foreign(environ, environ.get("HTTP_HOST", "")):
             return words.reply(asked, "CROSS_SITE")
         return view.reply(asked, **parts)
     except Exception:
