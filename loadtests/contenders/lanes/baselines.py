@@ -42,7 +42,7 @@ class Click:
 def prepare(house: House, module: str) -> None:
     """An empty table, and an offer with enough."""
     command = [sys.executable, "-m", module, str(ENOUGH)]
-    house.run(Service("baseline", command, environment=house.environment, folder=CHECKOUT))
+    house.run(Service(name="baseline", command=command, environment=house.environment, folder=CHECKOUT))
 
 
 def _clicks(count: int) -> list[bytes]:

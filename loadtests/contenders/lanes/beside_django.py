@@ -19,6 +19,8 @@ SEED = 7
 BUYING, POLLING = 3, 2
 #: Parts of the hot requests.
 BUYS, POLLS = 0.3, 0.7
+#: People who hold a unit and ask where it stands.
+POLLERS = 2_000
 
 
 class BesideDjango:
@@ -30,21 +32,18 @@ class BesideDjango:
         pages = serving.shop(self._house, "pages", "pages")
         express = serving.shop(self._house, "express", "express")
         offers = prepared.offers_on_sale(1)
-        [slug] = offers.values()
-        list_of_sales = [Kind(0, 1.0, [prepared.get("/", prepared.BROWSER).decode()])]
+        [(offer_id, slug)] = offers.items()
         page = [Kind(1, 1.0, [prepared.get(f"/sales/{slug}/", prepared.BROWSER).decode()])]
-        clicks, reservations = prepared.clicks(offers, int(HOT_RATE * seconds))
+        clicks = prepared.clicks(offers, int(2 * BUYS * HOT_RATE * seconds))
         hot = [
             Kind(BUYING, BUYS, [click.decode() for click in clicks]),
-            Kind(POLLING, POLLS, [poll.decode() for poll in prepared.polls(clicks, reservations)]),
+            Kind(POLLING, POLLS, [poll.decode() for poll in prepared.polls(offer_id, POLLERS)]),
         ]
         with self._house.apart():
             peak = _good(offer(Load(pages.port, page, [Stage(1_000, seconds / 4)], SEED, CLIENTS)), seconds / 4)
-            alone = offer(Load(express.port, hot[:1], [Stage(HOT_RATE, seconds / 4)], SEED))
+            alone = offer(Load(express.port, hot, [Stage(HOT_RATE, seconds / 4)], SEED))
             with ThreadPoolExecutor(1) as beside:
-                flood = beside.submit(
-                    offer, Load(pages.port, page + list_of_sales[:0], [Stage(TIMES * peak, seconds)], SEED)
-                )
+                flood = beside.submit(offer, Load(pages.port, page, [Stage(TIMES * peak, seconds)], SEED))
                 report = offer(Load(express.port, hot, [Stage(HOT_RATE, seconds)], SEED))
                 flooded = flood.result()
         return _samples(peak, alone, report, flooded)

@@ -46,7 +46,7 @@ class Buy:
         offers = prepared.offers_on_sale(self._offers)
         for offer_id in offers:
             _fill(self._house, offer_id, self._held)
-        requests, _ = prepared.clicks(offers, int(CLICKS_A_SECOND * max(1.0, seconds)))
+        requests = prepared.clicks(offers, int(CLICKS_A_SECOND * max(1.0, seconds)))
         ran, samples = loaded(self._house, server, requests, seconds)
         must_be_refused(ran, 0, "buy")
         held = sum(self._house.redis.hlen(_keys.reservations(offer_id)) for offer_id in offers) - self._held
@@ -81,7 +81,7 @@ class SoldOut:
         offer_id = open_offer(1)
         hold_for(offer_id, [prepared.FIRST_BUYER])
         time.sleep(LATER_SECONDS)
-        requests, _ = prepared.clicks({offer_id: prepared.slug_of(offer_id)}, BUYERS)
+        requests = prepared.clicks({offer_id: prepared.slug_of(offer_id)}, BUYERS)
         ran, samples = loaded(self._house, server, requests, seconds)
         must_be_refused(ran, ran.requests, "sold out")
         return samples
@@ -95,9 +95,7 @@ class Poll:
 
     def measure(self, seconds: float) -> list[Sample]:
         server = serving.shop(self._house, "express", "express")
-        requests, reservations = prepared.clicks(prepared.offers_on_sale(1), BUYERS)
-        loaded(self._house, server, requests, 1)
-        ran, samples = loaded(self._house, server, prepared.polls(requests, reservations), seconds)
+        ran, samples = loaded(self._house, server, prepared.polls(open_offer(), BUYERS), seconds)
         must_be_refused(ran, 0, "poll")
         return samples
 

@@ -27,8 +27,7 @@ class WebMemory:
     def measure(self, seconds: float) -> list[Sample]:
         server = serving.shop(self._house, "express", "express")
         offers = prepared.offers_on_sale(10)
-        clicks, reservations = prepared.clicks(offers, BUYERS)
-        mix = [*clicks, *prepared.polls(clicks, reservations)]
+        mix = [*prepared.clicks(offers, BUYERS), *prepared.polls(next(iter(offers)), BUYERS)]
         mix += [same_for_all(slug, what) for slug in offers.values() for what in ("", "state")] * 500
         sent, first = 0, 0
         while sent < LAST:

@@ -3,9 +3,9 @@
 import itertools
 import json
 import secrets
-from collections.abc import Sequence
 
-from loadtests.contenders.selling import open_offer
+from inventory import reservations
+from loadtests.contenders.selling import must_be_reserved, open_offer, wish
 from resilience.clock import now_ms
 from shop import buyers, tickets
 from shop.buyers import Buyer
@@ -43,23 +43,29 @@ def offers_on_sale(count: int) -> dict[int, str]:
     return {offer_id: slug_of(offer_id) for offer_id in offers}
 
 
-def clicks(offers: dict[int, str], count: int) -> tuple[list[bytes], list[str]]:
-    """A click of a new buyer each, with a ticket that was given just now, spread over the offers; and the reservations
-    that they name."""
-    requests, reservations = [], []
-    for (offer_id, slug), number in zip(itertools.cycle(offers.items()), itertools.islice(_numbers, count)):
+def clicks(offers: dict[int, str], count: int) -> list[bytes]:
+    """A click of a new buyer each, with a ticket that was given just now, spread over the offers."""
+    requests = []
+    for (offer_id, slug), number in zip(
+        itertools.cycle(offers.items()), itertools.islice(_numbers, count), strict=False
+    ):
         buyer = Buyer(number, secrets.token_bytes(8), now_ms())
-        sealed, ticket = tickets.issue(offer_id, buyer)
+        sealed, _ = tickets.issue(offer_id, buyer)
         body = json.dumps({"offer": offer_id, "units": 1, "ticket": sealed})
         requests.append(post(f"/sales/{slug}/buy", body, _buyer_cookie(buyer)))
-        reservations.append(ticket.reservation_id)
-    return requests, reservations
+    return requests
 
 
-def polls(requests: Sequence[bytes], reservations: Sequence[str]) -> list[bytes]:
-    """The same buyers ask where their reservations stand."""
-    cookies = [request.partition(b"Cookie: ")[2].partition(b"\r\n")[0].decode() for request in requests]
-    return [get(f"/reservations/{name}", PROGRAM, cookie) for name, cookie in zip(reservations, cookies, strict=True)]
+def polls(offer_id: int, count: int) -> list[bytes]:
+    """New buyers who hold a unit each ask where their reservations stand."""
+    buyers_of = [Buyer(number, secrets.token_bytes(8), now_ms()) for number in itertools.islice(_numbers, count)]
+    wishes = [wish(offer_id, buyer.id) for buyer in buyers_of]
+    for answer in reservations.reserve(offer_id, wishes):
+        must_be_reserved(answer.outcome)
+    return [
+        get(f"/reservations/{each.reservation_id}", PROGRAM, _buyer_cookie(buyer))
+        for each, buyer in zip(wishes, buyers_of, strict=True)
+    ]
 
 
 def _buyer_cookie(buyer: Buyer) -> str:

@@ -36,7 +36,7 @@ class ClickToRecorded:
         seconds = TIMES_SECONDS * seconds
         self._house.run_beside("worker", WORKER)
         server = serving.shop(self._house, "express", "express")
-        clicks, _ = prepared.clicks(prepared.offers_on_sale(1), int(1.2 * RATE * seconds))
+        clicks = prepared.clicks(prepared.offers_on_sale(1), int(1.2 * RATE * seconds))
         kinds = [Kind(BUYING, 1.0, [click.decode() for click in clicks])]
         watch = _Watch()
         statements = server.statements
