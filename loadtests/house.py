@@ -9,8 +9,8 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import django

@@ -60,7 +60,11 @@ def _samples(ran: Ran, before: Spent, after: Spent) -> list[Sample]:
     ]
 
 
+#: Part of the answers that may be others than expected: a machine that stalls lets some clicks hear "not sure yet".
+STRAYS = 0.01
+
+
 def must_be_refused(ran: Ran, expected: int, what: str) -> None:
     """A bench of wrong answers would be fast and worthless."""
-    if ran.refused != expected:
+    if abs(ran.refused - expected) > STRAYS * ran.requests:
         raise RuntimeError(f"{what}: {ran.refused} refusals among {ran.requests} answers, expected were {expected}")

@@ -1,6 +1,5 @@
 """From the click to the row in PostgreSQL, with everything that takes part: express lane, stream, ring, worker."""
 
-import itertools
 import threading
 import time
 from bisect import bisect_left
@@ -93,6 +92,6 @@ class _Watch:
         self._thread.join()
         with connection.cursor() as cursor:
             cursor.execute("SELECT extract(epoch FROM reserved_at) FROM inventory_reservation ORDER BY reserved_at")
-            held = [float(row[0]) for row in cursor.fetchall()]
-        seen = (self._moments[bisect_left(self._counts, number)] for number in itertools.count(1))
-        return [moment - at for at, moment in zip(held, seen, strict=False)]
+            held = [float(row[0]) for row in cursor.fetchall()][: self._counts[-1]]
+        seen = [self._moments[bisect_left(self._counts, number)] for number in range(1, len(held) + 1)]
+        return [moment - at for at, moment in zip(held, seen, strict=True)]

@@ -18,6 +18,7 @@ from shop.local.options import Options
 from shop.local.pings import http_answers
 from shop.local.programs import NGINX
 from shop.local.service import Service
+from shop.local.tools import CHECKOUT
 from tests.free_ports import free_port
 
 GENERATION = 1
@@ -121,4 +122,4 @@ def _constant(folder: Path, port: int, size: int, user: str) -> str:
 
 
 def _pinned(service: Service) -> Service:
-    return replace(service, command=[*PINNED, *service.command])
+    return replace(service, command=[*PINNED, *service.command], folder=CHECKOUT)
