@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop import demo_people
+from shop import catalog, demo_people
 from shop.templatetags.money import CURRENCIES, at_time, money, percent_off
 from shop.templatetags.units import choices
 
@@ -185,6 +185,28 @@ def test_a_sale_page_says_price_and_units_in_every_phase(phase):
     assert "Aurora &lt;headphones&gt;" in page
     assert '<form method="post" action="/sales/flash-1/ticket">' in page
     assert ("<noscript>" in page) == (phase == "scheduled")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "available", "held", "is_scarce", "may_come_back"),
+    [
+        (100, 11, 0, False, False),
+        (100, 10, 5, True, False),
+        (5, 1, 0, True, False),
+        (5, 2, 0, False, False),
+        (5, 0, 2, False, True),
+        (5, 0, 0, False, False),
+    ],
+)
+def test_a_sale_page_says_what_is_nearly_gone(quantity, available, held, is_scarce, may_come_back):
+    """Also without script: the last tenth is almost gone, and what others hold unpaid may come back."""
+    facts = {field.name: getattr(Offer, field.name) for field in fields(Offer)}
+    offer = catalog.Offer(**{**facts, "quantity": quantity, "available": available}, held=held)
+
+    page = render_to_string("shop/sale.html", {"sale": sale(offers=(offer,))})
+
+    assert bool(re.search(r'<em data-scarce="\d+">', page)) == is_scarce
+    assert bool(re.search(r"data-held>\s*<span data-held-units>2</span>", page)) == may_come_back
 
 
 def test_every_text_that_the_script_asks_for_is_on_the_page():
