@@ -49,6 +49,7 @@ ROWS_MAXIMUM = 100
 
 admin.site.site_header = admin.site.site_title = "Seckill"
 admin.site.index_title = _("Back office")
+admin.site.index_template = "admin/shop/index.html"
 admin.site.register(DeadEntry, DeadEventAdmin)
 admin.site.register(Override, OverrideAdmin)
 admin.site.register(FlaggedBuyer, FlaggedBuyerAdmin)
@@ -166,7 +167,7 @@ class SaleAdmin(admin.ModelAdmin):
     """A draft is edited; a published sale is led by the actions of the list."""
 
     form = SaleForm
-    list_display = ["title", "phase", "quantity", "available", "held", "sold", "opens_at", "closes_at", "its_console"]
+    list_display = ["title", "its_console", "phase", "quantity", "available", "held", "sold", "opens_at", "closes_at"]
     list_filter = ["state", "opens_at"]
     search_fields = ["title", "slug"]
     date_hierarchy = "opens_at"

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from shop import overrides
@@ -19,7 +20,7 @@ from shop.models import FlaggedBuyer, Order, Override
 class FlagForm(forms.ModelForm):
     buyer = forms.ModelChoiceField(
         User.objects.all(),
-        label=_("buyer"),
+        label=capfirst(_("buyer")),
         widget=AutocompleteSelect(Order._meta.get_field("buyer"), admin.site),
     )
 

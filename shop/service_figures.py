@@ -23,11 +23,13 @@ TIERS = ("memory", "memcached", "redis", "loads")
 _STATE_WORDS = {number: word for word, number in STATE_NUMBERS.items()}
 
 Counts = dict[str, dict[str, float]]
+#: One look: by kind of number, by group, by name.
+Sums = dict[str, Counts]
 
 
-def look() -> dict[str, Any]:
+def look() -> Sums:
     """The sums of this moment, as JSON takes them. Reads the files of all processes, and asks no server."""
-    sums: dict[str, Counts] = {"answers": {}, "refusals": {}, "reads": {}, "funnel": {}, "gauges": {}}
+    sums: Sums = {"answers": {}, "refusals": {}, "reads": {}, "funnel": {}, "gauges": {}}
     for family in scraping.families():
         _ADD.get(family.name, _ignore)(sums, family)
     return sums
@@ -38,36 +40,36 @@ def _add(into: Counts, group: str, name: str, number: float) -> None:
     counts[name] = counts.get(name, 0.0) + number
 
 
-def _ignore(_sums: dict[str, Counts], _family: Metric) -> None:
+def _ignore(_sums: Sums, _family: Metric) -> None:
     pass
 
 
-def _answers(sums: dict[str, Counts], family: Metric) -> None:
+def _answers(sums: Sums, family: Metric) -> None:
     for sample in family.samples:
         if sample.name.endswith("_bucket") and sample.labels["view"] not in OF_NOBODY:
             _add(sums["answers"], sample.labels["lane"], sample.labels["le"], sample.value)
 
 
-def _refusals(sums: dict[str, Counts], family: Metric) -> None:
+def _refusals(sums: Sums, family: Metric) -> None:
     label = "reason" if family.name == "http_refusals" else "limit"
     for sample in family.samples:
         if sample.name.endswith("_total"):
             _add(sums["refusals"], "all", sample.labels[label], sample.value)
 
 
-def _reads(sums: dict[str, Counts], family: Metric) -> None:
+def _reads(sums: Sums, family: Metric) -> None:
     for sample in family.samples:
         if sample.name.endswith("_total") and sample.labels["event"] in TIERS:
             _add(sums["reads"], "all", sample.labels["event"], sample.value)
 
 
-def _funnel(sums: dict[str, Counts], family: Metric) -> None:
+def _funnel(sums: Sums, family: Metric) -> None:
     for sample in family.samples:
         if sample.name.endswith("_total"):
             _add(sums["funnel"], sample.labels["sale"], sample.labels["step"], sample.value)
 
 
-def _gauge(sums: dict[str, Counts], family: Metric) -> None:
+def _gauge(sums: Sums, family: Metric) -> None:
     for sample in family.samples:
         _add(sums["gauges"], family.name, sample.labels.get("dependency", ""), sample.value)
 
@@ -86,7 +88,7 @@ _ADD = {
 # --- From one look to the next ---------------------------------------------------------------------------------------
 
 
-def between(before: Mapping[str, Any] | None, now: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def between(before: Sums | None, now: Sums, seconds: float) -> dict[str, Any]:
     """Figures of the time between two looks; of the gauges, what is. Without a look before there are no rates."""
     grown = {kind: _grown((before or now)[kind], now[kind]) for kind in ("answers", "refusals", "reads")}
     lanes = {lane: _lane(buckets, seconds) for lane, buckets in grown["answers"].items()}

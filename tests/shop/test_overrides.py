@@ -314,6 +314,15 @@ def test_an_unknown_level_in_the_environment_stops_the_start() -> None:
     assert started.stderr.endswith("LEVEL: must be one of auto, NORMAL, BROWNOUT, SHED, STATIC, not 'PANIC'\n")
 
 
+def test_the_way_back_cannot_be_shut() -> None:
+    """With the breaker of PostgreSQL open, the admin that ends it would be refused, too. It can be bypassed."""
+    with pytest.raises(ValidationError, match="Force STATIC"):
+        overrides.add("breaker", "PostgreSQL", overrides.OPEN, reason="drill", author="boss", ends_at=soon())
+    overrides.add("breaker", "PostgreSQL", overrides.BYPASS, reason="drill", author="boss", ends_at=soon())
+
+    assert in_force() == [("breaker", "PostgreSQL", "bypass")]
+
+
 # --- Typed by staff --------------------------------------------------------------------------------------------------
 
 
