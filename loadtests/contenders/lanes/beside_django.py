@@ -33,6 +33,8 @@ class BesideDjango:
         express = serving.shop(self._house, "express", "express")
         offers = prepared.offers_on_sale(1)
         [(offer_id, slug)] = offers.items()
+        for each in (pages, express):
+            serving.look_at(each, [slug])
         page = [Kind(1, 1.0, [prepared.get(f"/sales/{slug}/", prepared.BROWSER).decode()])]
         clicks = prepared.clicks(offers, int(2 * BUYS * HOT_RATE * seconds))
         hot = [

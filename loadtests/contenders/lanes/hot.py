@@ -46,6 +46,7 @@ class Buy:
         offers = prepared.offers_on_sale(self._offers)
         for offer_id in offers:
             _fill(self._house, offer_id, self._held)
+        serving.look_at(server, offers.values())
         requests = prepared.clicks(offers, int(CLICKS_A_SECOND * max(1.0, seconds)))
         ran, samples = loaded(self._house, server, requests, seconds)
         must_be_refused(ran, 0, "buy")
@@ -81,7 +82,9 @@ class SoldOut:
         offer_id = open_offer(1)
         hold_for(offer_id, [prepared.FIRST_BUYER])
         time.sleep(LATER_SECONDS)
-        requests = prepared.clicks({offer_id: prepared.slug_of(offer_id)}, BUYERS)
+        slug = prepared.slug_of(offer_id)
+        serving.look_at(server, [slug])
+        requests = prepared.clicks({offer_id: slug}, BUYERS)
         ran, samples = loaded(self._house, server, requests, seconds)
         must_be_refused(ran, ran.requests, "sold out")
         return samples
@@ -109,6 +112,7 @@ class Same:
     def measure(self, seconds: float) -> list[Sample]:
         server = serving.shop(self._house, "express", "express")
         [slug] = prepared.offers_on_sale(1).values()
+        serving.look_at(server, [slug])
         ran, samples = loaded(self._house, server, [same_for_all(slug, self._what)], seconds)
         must_be_refused(ran, 0, self._what)
         return [*samples, *sizes(ran.bytes, ran.requests, ran.seconds)]

@@ -29,6 +29,7 @@ class WebMemory:
         offers = prepared.offers_on_sale(10)
         mix = [*prepared.clicks(offers, BUYERS), *prepared.polls(next(iter(offers)), BUYERS)]
         mix += [same_for_all(slug, what) for slug in offers.values() for what in ("", "state")] * 500
+        serving.look_at(server, offers.values())
         sent, first = 0, 0
         while sent < LAST:
             with self._house.apart():

@@ -35,8 +35,10 @@ class ClickToRecorded:
         seconds = TIMES_SECONDS * seconds
         self._house.run_beside("worker", WORKER)
         server = serving.shop(self._house, "express", "express")
-        clicks = prepared.clicks(prepared.offers_on_sale(1), int(1.2 * RATE * seconds))
+        offers = prepared.offers_on_sale(1)
+        clicks = prepared.clicks(offers, int(1.2 * RATE * seconds))
         kinds = [Kind(BUYING, 1.0, [click.decode() for click in clicks])]
+        serving.look_at(server, offers.values())
         watch = _Watch()
         statements = server.statements
         watch.start()

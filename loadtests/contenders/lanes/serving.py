@@ -1,8 +1,11 @@
 """Servers that stay for the whole run, each alone on the processor of the servers while it is measured."""
 
+import http.client
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from loadtests.contenders.overload import processors
@@ -37,6 +40,29 @@ class Server:
     @property
     def processor_seconds(self) -> float:
         return processors.seconds_of(self.pid)
+
+
+#: Seconds until a sale must have been seen, and until somebody who was refused looks again.
+LOOK_SECONDS, AGAIN_SECONDS = 10, 0.2
+
+
+def look_at(server: "Server", slugs: Iterable[str]) -> None:
+    """As people do before they press, and again when the shop is busy: the server knows these sales afterwards."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LOOK_SECONDS)
+    for slug in slugs:
+        give_up_at = time.monotonic() + LOOK_SECONDS
+        while (status := _look(connection, slug)) != HTTPStatus.OK:
+            if time.monotonic() > give_up_at:
+                raise RuntimeError(f"a look at {slug} was answered {status}")
+            time.sleep(AGAIN_SECONDS)
+    connection.close()
+
+
+def _look(connection: http.client.HTTPConnection, slug: str) -> int:
+    connection.request("GET", f"/sales/{slug}/state", headers={"Host": "127.0.0.1"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 _ports: dict[str, int] = {}
