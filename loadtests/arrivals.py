@@ -18,6 +18,7 @@ from locust import User
 from locust.env import Environment
 
 from loadtests.book import Book
+from loadtests.mix import Mix
 from loadtests.plan import PEOPLE_A_SOURCE, Plan
 from loadtests.records import METRONOME, PROCESSOR, Record
 from loadtests.shapes import RATE_A_SOURCE, SHAPES
@@ -37,6 +38,8 @@ class Part:
         self.plan = plan
         self.book = Book(environment, plan)
         self.opened = Event()
+        if plan.shape == "mix":
+            self.mix = Mix([kind for _, kind in people], plan.host, self.book)
         self._people = iter(people)
         #: Those who come at random come again when all have come.
         self._comers = cycle(people)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests import report, target
+from loadtests import overload, report, target
 from loadtests.crowd import Crowd
 from loadtests.evidence import Evidence, Witness
 from loadtests.options import Options
@@ -24,7 +24,7 @@ from loadtests.verdict import judge, text
 from shop.local.refusal import Broken, Refusal
 
 #: Seconds from the making of a sale to the first who comes: Locust starts, sources are spread over its processes.
-RUN_UP_SECONDS = 4.0
+RUN_UP_SECONDS = 6.0
 #: Seconds that a hold lasts in a sale of our own, of the seconds of the load, at least and at most: unpaid units come
 #: back while there is somebody left to buy them.
 HOLD_SHARE, HOLD_LEAST, HOLD_MOST = 0.25, 8, 60
@@ -51,6 +51,8 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     try:
         options = Options.read(environ)
         target.check_open_files(options.people, options.processes)
+        if options.shape == "overload":
+            return overload.main(options, say)
         return run(options)
     except Refusal as refusal:
         sys.stderr.write(f"{refusal}\n")

@@ -40,6 +40,9 @@ class People(Source):
         Crowd(self.part).person(number, cookie).live(at, clicks_after)
 
     def arrive(self, at: float, random: Random) -> None:
+        if self.part.plan.shape == "mix":
+            self.part.mix.send_one(at, random)
+            return
         shopper = Crowd(self.part).person(*self.part.person())
         shopper.look(at)
         shopper.buy_until_sold_out(None)
@@ -61,7 +64,9 @@ def _plan() -> Plan:
 
 
 def _cookies() -> list[str]:
-    return Path(os.environ["LOAD_COOKIES"]).read_text().split()
+    """One a person; for a mix, what is asked."""
+    text = Path(os.environ["LOAD_COOKIES"]).read_text()
+    return [json.dumps(kind) for kind in json.loads(text)] if _plan().shape == "mix" else text.split()
 
 
 def _write(new: list[Record]) -> None:

@@ -1,20 +1,23 @@
 """How it went, in numbers: what was offered, what came of it, and how long it took, from the records alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from loadtests.contenders.overload.tally import GOOD_SECONDS
 from loadtests.evidence import Evidence, Sample
 from loadtests.figures import percentile
+from loadtests.plan import Plan
 from loadtests.records import BUYING, METRONOME, PROCESSOR, Record
-from loadtests.shapes import arrivals_asked
+from loadtests.shapes import RAMP_STEPS, arrivals_asked
 
 #: Milliseconds by which the client's metronome may be late, at its 99th percentile in the seconds that count. Beyond
 #: it, a good part of the 300 ms that a buyer may wait are the client's own.
 LATE_MS = 60.0
 #: Percent of a processor above which a process of the client has no time left.
 BUSY_PERCENT = 95
+#: Beyond either, a step of a ramp is above the knee.
+KNEE_P99_MS, KNEE_UNSERVED_PERCENT = 300.0, 1.0
 #: Seconds after the opening in which the client must keep up: the spike itself, and what it leaves in the queue.
 SPIKE_SECONDS = 3.0
 
@@ -63,6 +66,21 @@ class Fate:
         )
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a ramp."""
+
+    arrivals_a_second: float
+    #: Of clicks and tickets.
+    p99_ms: float
+    #: Of all that was asked, what was refused or lost.
+    unserved_percent: float
+
+    @property
+    def is_below_the_knee(self) -> bool:
+        return self.p99_ms <= KNEE_P99_MS and self.unserved_percent <= KNEE_UNSERVED_PERCENT
+
+
 @dataclass
 class Measures:
     fates: dict[str, Fate]
@@ -81,10 +99,16 @@ class Measures:
     words: dict[str, int] = field(default_factory=dict)
     client_late_ms: float = 0.0
     client_busy_percent: int = 0
+    #: Of a ramp, in order.
+    steps: list[Step] = field(default_factory=list)
+    #: Seconds of the spike that were over when the client had started.
+    client_missed_seconds: float = 0.0
 
     @property
     def saturated(self) -> str | None:
         """Why the figures are the client's and not the shop's; None when they are the shop's."""
+        if self.client_missed_seconds > 0:
+            return f"the client was there only {self.client_missed_seconds:.1f} s after the opening"
         if self.client_late_ms > LATE_MS:
             return f"the client was {self.client_late_ms:.0f} ms late at its p99 (at most {LATE_MS:.0f})"
         if self.client_busy_percent > BUSY_PERCENT:
@@ -112,8 +136,21 @@ def measure(evidence: Evidence) -> Measures:
         recorded_after=_recorded_after(evidence),
         words=dict(Counter(each.word or str(each.status) for each in asked if each.kind == "buy")),
         client_late_ms=client_late_ms(evidence),
+        client_missed_seconds=client_missed_seconds(evidence),
+        steps=list(_steps(plan, asked)) if plan.shape == "ramp" else [],
         client_busy_percent=max((each.status for each in evidence.records if each.kind == PROCESSOR), default=0),
     )
+
+
+def _steps(plan: Plan, asked: Sequence[Record]) -> Iterator[Step]:
+    length = plan.seconds / RAMP_STEPS
+    for number in range(RAMP_STEPS):
+        begin = plan.begins_at_ms / 1000 + number * length
+        those = [each for each in asked if begin <= each.at < begin + length]
+        served = [each for each in those if each.is_served]
+        waits = Waits.of(each.seconds for each in served if each.kind in BUYING)
+        unserved = 100 * (len(those) - len(served)) / max(1, len(those))
+        yield Step(_arrivals(those) / length, waits.p99, unserved)
 
 
 def _arrivals(asked: Sequence[Record]) -> int:
@@ -138,6 +175,12 @@ def sold_out_after(opens_at_ms: int, samples: Sequence[Sample] | None) -> float 
 def _recorded_after(evidence: Evidence) -> Waits:
     rows = evidence.books.reservations.values() if evidence.books else ()
     return Waits.of((row.placed_at_ms - row.reserved_at_ms) / 1000 for row in rows)
+
+
+def client_missed_seconds(evidence: Evidence) -> float:
+    """Of a herd's opening, what was over when the client had started."""
+    began = min((each.at for each in evidence.records if each.kind == METRONOME), default=0.0)
+    return 0.0 if evidence.plan.rate else max(0.0, began - evidence.plan.opens_at_ms / 1000)
 
 
 def client_late_ms(evidence: Evidence) -> float:

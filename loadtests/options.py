@@ -9,7 +9,7 @@ from shop.local.refusal import Refusal
 from shop.local.tools import CHECKOUT
 
 #: Shapes that are not a plan of arrivals, but a report of several.
-REPORTS: tuple[str, ...] = ()
+REPORTS = ("overload",)
 #: Of the people, those who cheat, besides them; so that each way of cheating is tried.
 CHEATS_SHARE, CHEATS_LEAST = 0.02, 10
 #: Units for so many people: a spike leaves most of them without.
@@ -56,7 +56,7 @@ class Options:
     def read(cls, environ: Mapping[str, str]) -> "Options":
         """Raises Refusal with one line for the first variable that makes no sense."""
         shape = environ.get("SHAPE") or "spike"
-        known = (*SHAPES, *REPORTS)
+        known = [*(name for name in SHAPES if name != "mix"), *REPORTS]
         if shape not in known:
             raise Refusal(f"SHAPE must be one of {', '.join(known)}, not {shape!r}")
         users = round(_number(environ, "USERS", 2_000, 1, USERS_MAXIMUM))
@@ -77,7 +77,7 @@ class Options:
             sale=environ.get("SALE") or "",
             shoppers=Path(shoppers) if shoppers else None,
             shop_from=CHECKOUT / (environ.get("SHOP_FROM") or "."),
-            report=CHECKOUT / (environ.get("REPORT") or ".state/load"),
+            report=CHECKOUT / (environ.get("REPORT") or f"{environ.get('STATE') or '.state'}/load"),
         )
 
 

@@ -37,6 +37,7 @@ SHAPES = {
     "ramp": Shape("more and more, to find the knee", False, lambda part, plan: ceil(part * RAMP_STEPS) / RAMP_STEPS),
     "soak": Shape("a busy day, for as long as you like", False, lambda part, plan: SOAK),
     "square": Shape("towers and valleys of five seconds, against levels that flap", False, _square),
+    "mix": Shape("single requests of a mix, at a rate", False, lambda part, plan: 1.0),
     "10x": Shape("ten times the RATE, which is what the shop can", False, lambda part, plan: TIMES),
 }
 

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import takewhile
 from pathlib import Path
 
 from loadtests.checks import CHECKS, PROMISES, Check
 from loadtests.evidence import Evidence
-from loadtests.measures import Measures, measure
+from loadtests.measures import Measures, Step, measure
+from loadtests.records import BUYING
 
 #: Milliseconds within which 99 of 100 clicks and tickets are answered, from the moment they were to be sent.
 BUY_P99_MS = 300.0
@@ -95,7 +97,7 @@ def _sum_up(findings: list[Finding], bars: list[Bar], measures: Measures) -> tup
 
 def _bars(evidence: Evidence, measures: Measures) -> Iterator[Bar]:
     plan = evidence.plan
-    for kind in ("ticket", "buy"):
+    for kind in BUYING if plan.shape != "ramp" else ():  # which climbs until it is missed
         if fate := measures.fates.get(kind):
             held = fate.waits.p99 <= BUY_P99_MS
             yield Bar(f"{kind}, p99", held, f"{fate.waits.p99:.0f} ms", f"at most {BUY_P99_MS:.0f} ms")
@@ -141,6 +143,7 @@ def figure_lines(measures: Measures) -> Iterator[str]:
     yield f"  offered {measures.offered_a_second:.0f}/s, well answered {measures.good_a_second:.0f}/s"
     if measures.rate_asked:
         yield f"  arrivals asked for {measures.rate_asked:.0f}/s, offered {measures.rate_offered:.0f}/s"
+    yield from _step_lines(measures.steps)
     yield f"  clicks: {', '.join(f'{count} {word}' for word, count in sorted(measures.words.items()))}"
     if measures.sold_out_after_seconds is not None:
         yield f"  sold out {measures.sold_out_after_seconds:.2f} s after T0"
@@ -150,6 +153,16 @@ def figure_lines(measures: Measures) -> Iterator[str]:
         yield f"  recorded after the click: p50 {recorded.p50:.0f}, {longest}"
     late, busy = measures.client_late_ms, measures.client_busy_percent
     yield f"  the client: {late:.0f} ms late at its p99, {busy} % of a processor"
+
+
+def _step_lines(steps: list[Step]) -> Iterator[str]:
+    for step in steps:
+        rate, p99, unserved = step.arrivals_a_second, step.p99_ms, step.unserved_percent
+        yield f"  {rate:6.0f} arrivals/s: clicks p99 {p99:6.0f} ms, {unserved:5.1f} % not served"
+    if steps:
+        below = takewhile(lambda step: step.is_below_the_knee, steps)
+        knee = max((step.arrivals_a_second for step in below), default=0.0)
+        yield f"  the knee is above {knee:.0f} arrivals/s"
 
 
 def main(folder: str) -> int:

@@ -47,6 +47,7 @@ def result(drill: Drill, evidence: Evidence, blown: Blown) -> Result:
     back = _back_after(clicks, blown)
     p90_ms = 1000 * percentile([each.done - each.sent for each in clicks_meanwhile] or [0.0], 0.9)
     misses = [
+        *_not_tried(clicks_meanwhile),
         *_broken_promises(evidence),
         *_stopped(drill, meanwhile),
         *_strange_words(drill, clicks, blown),
@@ -95,6 +96,11 @@ def _back_after(clicks: list[Record], blown: Blown) -> float | None:
     """Seconds from the end of the blow until units are reserved."""
     reserved = [each.done for each in clicks if each.word == "RESERVED" and each.sent >= blown.healed]
     return min(reserved) - blown.healed if reserved else None
+
+
+def _not_tried(clicks_meanwhile: list[Record]) -> Iterator[str]:
+    if not clicks_meanwhile:
+        yield "nobody clicked meanwhile: the client was not there"
 
 
 def _not_back(drill: Drill, back: float | None) -> Iterator[str]:

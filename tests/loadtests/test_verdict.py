@@ -202,6 +202,15 @@ def test_a_client_without_a_processor_left_is_inconclusive() -> None:
     assert judge(evidence).status is Status.INCONCLUSIVE
 
 
+def test_a_client_that_was_not_there_at_the_opening_is_inconclusive() -> None:
+    """It started while others were buying: what it saw was no spike."""
+    evidence = honest_sale()
+    evidence.records[:] = [each for each in evidence.records if each.kind != METRONOME]
+    evidence.records.append(Record(METRONOME, "", 0, T0 + 2, T0 + 2, T0 + 2, 0))
+
+    assert judge(evidence).reason.startswith("the client was there only 2.0 s after the opening")
+
+
 def test_no_client_can_excuse_a_broken_promise() -> None:
     """Too slow a client measures nothing, and yet saw that something was sold twice."""
     evidence = honest_sale()

@@ -1,0 +1,177 @@
+"""`make load SHAPE=overload`: what is left of a peak at 0.8, 2, 5 and 10 times of it, with admission and without.
+
+The server is the reference of the bench: a view of 5 ms of Python and 10 ms of waiting behind the shop's own waiting
+room, alone on a processor. First what it can; then Locust's sources offer multiples of that, whatever becomes of them.
+`possible` is what refusals leave, `(1 - k r/s) / (1 - r/s)`: loadtests/README.md explains it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from loadtests.contenders.overload.load import Kind
+from loadtests.contenders.overload.prices import bound, price_of_a_refusal, prices
+from loadtests.contenders.overload.scenes import BUYERS, SCENES
+from loadtests.contenders.overload.serving import Server, served
+from loadtests.contenders.overload.tally import GOOD_SECONDS
+from loadtests.crowd import Crowd
+from loadtests.evidence import Evidence
+from loadtests.house import House, open_house
+from loadtests.measures import Waits, measure
+from loadtests.options import Options
+from loadtests.plan import Plan
+from loadtests.records import Record
+from loadtests.verdict import Status
+
+#: Multiples of the peak that are offered.
+CALM, OVERLOADS = 0.8, (2.0, 5.0, 10.0)
+#: Seconds of a window at most: what the issue asks for. And those in which peak and prices are measured.
+WINDOW_SECONDS, PRICE_SECONDS = 30.0, 5.0
+#: Of what is possible, and of buyers, the part that must be reached while buyers alone fit; p99 of the admitted.
+REACHED, BUYERS_SERVED, ADMITTED_MS = 0.9, 0.99, 300.0
+#: Of what refusals leave, the part that buyers alone may need to be sure of it.
+BUYERS_FIT = 0.9
+
+
+@dataclass(frozen=True)
+class Window:
+    """One multiple, offered to one server."""
+
+    times: float
+    admission: bool
+    offered: float
+    good: float
+    #: Of the peak: what was reached, and what can be.
+    part: float
+    possible: float
+    buyers: float
+    buyers_fit: bool
+    admitted_p99_ms: float
+    refused_p99_ms: float
+    client: str | None
+
+    @property
+    def misses(self) -> list[str]:
+        if not self.admission or self.client:
+            return []
+        checks = (
+            (self.part >= REACHED * self.possible, "goodput"),
+            (self.buyers >= BUYERS_SERVED or not self.buyers_fit, "buyers"),
+            (self.admitted_p99_ms <= ADMITTED_MS, "p99"),
+        )
+        return [name for held, name in checks if not held]
+
+
+def main(options: Options, say: Callable[[str], object]) -> int:
+    """Returns the exit status, after the table."""
+    options.report.mkdir(parents=True, exist_ok=True)
+    seconds = min(options.seconds, WINDOW_SECONDS)
+    with open_house(lambda line: None) as house:
+        windows = list(_windows(house, seconds, options, say))
+    table = markdown(windows)
+    (options.report / "overload.md").write_text(table)
+    (options.report / "overload.json").write_text(json.dumps([asdict(each) for each in windows], indent=2))
+    status, reason = verdict(windows)
+    say("\n".join([table, f"report: {options.report / 'overload.md'}", f"{status.name}: {reason}"]))
+    return status
+
+
+def verdict(windows: Sequence[Window]) -> tuple[Status, str]:
+    missed = [f"{each.times:g}x: {', '.join(each.misses)}" for each in windows if each.misses]
+    saturated = [f"{each.times:g}x: {each.client}" for each in windows if each.client]
+    if missed:
+        return Status.FAIL, "; ".join(missed)
+    if saturated:
+        return Status.INCONCLUSIVE, saturated[0]
+    return Status.PASS, "with admission, what is possible was reached at every multiple"
+
+
+def _windows(house: House, seconds: float, options: Options, say: Callable[[str], object]) -> Iterator[Window]:
+    scene = SCENES["reference"](house)
+    with served(house, scene.without, scene.kinds) as server:
+        known = prices(server, scene, PRICE_SECONDS)
+    with served(house, scene.refusing) as server:
+        refusal = price_of_a_refusal(server, scene, PRICE_SECONDS) / known.answer
+    say(f"peak {known.peak:.0f} answers/s; a refusal costs {100 * refusal:.2f} % of an answer")
+    for admission, target in ((True, scene.within), (False, scene.without)):
+        for times in (CALM, *OVERLOADS):
+            with served(house, target, scene.kinds) as server:  # a new one: what queued before does not count
+                asked = _offer(server, scene.kinds, times * known.peak, seconds, options)
+            buyers_need = known.part_of_processor(times, BUYERS, _share(scene.kinds, BUYERS))
+            made = _window(times, admission, asked, seconds, known.peak, refusal, buyers_need)
+            say(
+                f"  {times:4g}x {'with' if admission else 'without':8} good {made.good:6.0f}/s of {made.offered:6.0f}/s"
+            )
+            yield made
+
+
+def _share(kinds: Sequence[Kind], importance: int) -> float:
+    return sum(kind.share for kind in kinds if kind.importance == importance)
+
+
+def _offer(server: Server, kinds: Sequence[Kind], rate: float, seconds: float, options: Options) -> Evidence:
+    """What Locust recorded that offered so many requests a second."""
+    now_ms = round(time.time() * 1000)
+    plan = Plan(
+        shape="mix",
+        host=f"http://127.0.0.1:{server.port}",
+        sale="",
+        offer=0,
+        quantity=0,
+        limit=0,
+        hold_seconds=0,
+        begins_at_ms=now_ms,
+        opens_at_ms=now_ms,
+        ends_at_ms=now_ms + round(seconds * 1000),
+        users=1,
+        bots=0,
+        seed=options.seed,
+        rate=rate,
+    )
+    cookies = options.report / "requests.json"
+    cookies.write_text(json.dumps([asdict(kind) for kind in kinds]))
+    with Crowd(plan, cookies, options.report, options.processes) as crowd:
+        crowd.watch(lambda line: None)
+        return Evidence(crowd.plan(), crowd.records())
+
+
+def _window(
+    times: float, admission: bool, asked: Evidence, seconds: float, peak: float, refusal: float, buyers_need: float
+) -> Window:
+    records = [each for each in asked.records if not each.is_of_the_client]
+    good = [each for each in records if _is_good(each)]
+    buyers = [each for each in records if each.kind == str(BUYERS)]
+    possible = bound(len(records) / seconds / peak, refusal)
+    return Window(
+        times,
+        admission,
+        offered=len(records) / seconds,
+        good=len(good) / seconds,
+        part=len(good) / seconds / peak,
+        possible=possible,
+        buyers=sum(map(_is_good, buyers)) / max(1, len(buyers)),
+        buyers_fit=buyers_need <= BUYERS_FIT * possible,
+        admitted_p99_ms=Waits.of(each.seconds for each in records if each.is_served).p99,
+        refused_p99_ms=Waits.of(each.seconds for each in records if each.is_refusal).p99,
+        client=measure(asked).saturated,
+    )
+
+
+def _is_good(record: Record) -> bool:
+    return record.is_served and record.seconds <= GOOD_SECONDS
+
+
+def markdown(windows: Sequence[Window]) -> str:
+    lines = [
+        "| offered | admission | good/s | of peak | possible | buyers | p99 admitted | p99 refused | |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for each in windows:
+        word = "client saturated" if each.client else ", ".join(each.misses) or ("holds" if each.admission else "")
+        lines.append(
+            f"| {each.times:g}x, {each.offered:.0f}/s | {'with' if each.admission else 'without'} | {each.good:.0f} |"
+            f" {each.part:.2f} | {each.possible:.2f} | {100 * each.buyers:.1f} % | {each.admitted_p99_ms:.0f} ms |"
+            f" {each.refused_p99_ms:.0f} ms | {word} |"
+        )
+    return "\n".join(lines) + "\n"
