@@ -38,7 +38,7 @@ test: .venv/.ok ## run the tests on servers of their own
 	@$(PYTHON) -m pytest tests/stories
 
 browser-test: .venv/.browser ## what people see, in a real Chromium; skipped where there is none
-	@$(PYTHON) -m pytest tests/browser
+	@$(PYTHON) -m pytest -rs tests/browser
 
 load: .venv/.ok ## a crowd, and a verdict (SHAPE=spike USERS=2000 SECONDS=60 SEED=1; HOST= for a shop that runs)
 	@$(PYTHON) -m loadtests.load

@@ -36,17 +36,6 @@ PATIENCE_MS = 20_000
 
 
 @pytest.fixture(scope="session")
-def shop() -> Iterator[RunningShop]:
-    folder = Path(tempfile.mkdtemp(prefix="seckill-browser-"))
-    folder.chmod(0o755)  # the account of the servers passes through
-    running = RunningShop(folder / "state")
-    yield running
-    running.stop()
-    State(running.state).remove()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
     program = chromium.find()
     if program is None:
@@ -54,6 +43,18 @@ def browser() -> "Iterator[Browser]":
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         yield chromium.launch(playwright, program)
+
+
+@pytest.fixture(scope="session")
+def shop(browser: "Browser") -> Iterator[RunningShop]:
+    """Not started where there is no browser to look at it."""
+    folder = Path(tempfile.mkdtemp(prefix="seckill-browser-"))
+    folder.chmod(0o755)  # the account of the servers passes through
+    running = RunningShop(folder / "state")
+    yield running
+    running.stop()
+    State(running.state).remove()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

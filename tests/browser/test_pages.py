@@ -80,6 +80,7 @@ def is_open_to_all(visitor: Visitor, *, ours: bool = True, but: str = "") -> Non
 
 
 def test_everybodys_pages_are_open_to_all(stories: dict[str, str], visitor: Visitor) -> None:
+    """The list, a sale in each phase, all gone and nearly gone, the forms, and what is not there."""
     for path in EVERYBODYS:
         visitor.page.goto(path, wait_until="networkidle")
         is_open_to_all(visitor)
@@ -115,11 +116,13 @@ def test_the_pages_after_a_click_are_open_to_all(
 
 
 def test_an_empty_list_is_open_to_all(visitor: Visitor) -> None:
+    """Somebody who has bought nothing."""
     visitor.sign_in("shopper19", SHOPPER_PASSWORD, then="/orders/")
     is_open_to_all(visitor)
 
 
 def test_a_page_for_bad_times_is_open_to_all(shop: RunningShop, visitor: Visitor) -> None:
+    """The constant page, which brings its style with it."""
     shop.manage("level", "STATIC", "--for", "60", "--reason", "browser test")
     try:
         eventually(lambda: visitor.page.goto("/").status == 503)  # type: ignore[union-attr]
