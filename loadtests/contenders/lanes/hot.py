@@ -71,6 +71,21 @@ end
 """
 
 
+class Ticket:
+    """The permission to press: who it is, whether the sale is open, and a new seal."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def measure(self, seconds: float) -> list[Sample]:
+        server = serving.shop(self._house, "express", "express")
+        [(offer_id, slug)] = prepared.offers_on_sale(1).items()
+        serving.look_at(server, [slug])
+        ran, samples = loaded(self._house, server, prepared.for_tickets(offer_id, slug, BUYERS), seconds)
+        must_be_refused(ran, 0, "ticket")
+        return samples
+
+
 class SoldOut:
     """Nothing is left, and the tickets are from after that."""
 

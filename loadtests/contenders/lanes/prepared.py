@@ -56,6 +56,13 @@ def clicks(offers: dict[int, str], count: int) -> list[bytes]:
     return requests
 
 
+def for_tickets(offer_id: int, slug: str, count: int) -> list[bytes]:
+    """New buyers ask for a ticket each."""
+    buyers_of = (Buyer(number, secrets.token_bytes(8), now_ms()) for number in itertools.islice(_numbers, count))
+    body = json.dumps({"offer": offer_id})
+    return [post(f"/sales/{slug}/ticket", body, _buyer_cookie(buyer)) for buyer in buyers_of]
+
+
 def polls(offer_id: int, count: int) -> list[bytes]:
     """New buyers who hold a unit each ask where their reservations stand."""
     buyers_of = [Buyer(number, secrets.token_bytes(8), now_ms()) for number in itertools.islice(_numbers, count)]

@@ -30,19 +30,30 @@ NONE = 0
 _ports: dict[str, int] = {}
 
 
+#: Buyers who poll through the edge.
+POLLERS = 2_000
+
+
 class ThroughNginx:
+    """`what`: an empty address for the page, or `state`, from the micro-cache; or `poll`, which is passed on."""
+
     def __init__(self, house: House, what: str) -> None:
         self._house, self._what = house, what
 
     def measure(self, seconds: float) -> list[Sample]:
         server = _edge(self._house)
-        [slug] = prepared.offers_on_sale(1).values()
-        request = same_for_all(slug, self._what)
+        requests = self._requests()
         with self._house.apart():
-            run(self._house.program("wrk"), server.port, [request], 1)  # the lanes and the micro-cache know it then
-        ran, samples = loaded(self._house, server, [request], seconds, CONNECTIONS)
+            run(self._house.program("wrk"), server.port, requests, 1)  # the lanes and the micro-cache know it then
+        ran, samples = loaded(self._house, server, requests, seconds, CONNECTIONS)
         must_be_refused(ran, NONE, self._what or "page")
         return [*samples, *sizes(ran.bytes, ran.requests, ran.seconds)]
+
+    def _requests(self) -> list[bytes]:
+        [(offer_id, slug)] = prepared.offers_on_sale(1).items()
+        if self._what == "poll":
+            return prepared.polls(offer_id, POLLERS)
+        return [same_for_all(slug, self._what)]
 
 
 class NginxItself:
