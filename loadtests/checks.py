@@ -7,7 +7,7 @@ told is held against both stores, and the stores against each other, so that a m
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TypeVar
 
 from loadtests.evidence import Books, Evidence, Row, Sample
@@ -28,6 +28,8 @@ PROMISES = {
 FREE_UNSEEN_MS = 1_000
 #: Milliseconds between the clocks of this machine, after they were set right, and of Redis: half a round trip.
 CLOCK_MS = 50
+#: Milliseconds between two changes of the service's level, less two looks at it.
+LEVEL_CHANGES_MS = 10_000 - 1_000
 #: PostgreSQL's words for a reservation whose units are somebody's.
 LIVE = ("held", "confirmed")
 #: PostgreSQL's word -> the words that Redis may have for it.
@@ -209,6 +211,15 @@ def buyers_are_served_first(evidence: Evidence) -> Found:
         yield f"{100 * refused[0]:.0f} % of the buyers were refused, and {100 * refused[1]:.0f} % of those who look"
 
 
+def the_level_does_not_flap(evidence: Evidence) -> Found:
+    """A level that comes and goes with each tower of a load is felt as a shop that is broken every other second."""
+    changes = evidence.levels[1:]  # the first is only what it was
+    for (before_ms, before), (at_ms, level) in pairwise(changes):
+        if at_ms - before_ms < LEVEL_CHANGES_MS:
+            seconds = (at_ms - before_ms) / 1000
+            yield f"the level was {before} at {_from_opening(evidence, before_ms)}, and {level} {seconds:.1f} s later"
+
+
 # --- 8
 
 
@@ -309,6 +320,7 @@ CHECKS = (
     Check("paid stays paid, or is refunded", 5, paid_stays_paid),
     Check("units came back, each once", 6, units_came_back_once),
     Check("of buyers, no more are refused than of lookers", 7, buyers_are_served_first, needs_books=False),
+    Check("no more than one change of the level in ten seconds", 7, the_level_does_not_flap),
     Check("Redis = PostgreSQL after the drain", 8, both_stores_tell_the_same),
     Check("manage.py verify finds nothing", 8, verify_finds_nothing),
     Check("nobody was served before T0", 3, nobody_before_the_opening, needs_books=False),

@@ -19,9 +19,12 @@ import redis
 from loadtests import records
 from loadtests.plan import Plan
 from loadtests.records import Record
+from loadtests.wire import Lost, Place, Wire, request
 
 #: Seconds between two looks at the counters: a twentieth of the second for which units may seem to be gone.
 SAMPLE_SECONDS = 0.05
+#: Seconds between two looks at the level, and within which one has to be told.
+LEVEL_SECONDS = 0.5
 
 
 class Sample(NamedTuple):
@@ -74,6 +77,8 @@ class Evidence:
     samples: list[Sample] | None = None
     books: Books | None = None
     notes: list[str] = field(default_factory=list)
+    #: The service's level, whenever another one was seen: ms by this machine's clock, and the level's name.
+    levels: list[tuple[int, str]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         (folder / "records.jsonl").write_text(records.lines(self.records))
@@ -82,6 +87,7 @@ class Evidence:
             "samples": self.samples,
             "books": asdict(self.books) if self.books else None,
             "notes": self.notes,
+            "levels": self.levels,
         }
         (folder / "evidence.json").write_text(json.dumps(told))
 
@@ -95,6 +101,7 @@ class Evidence:
             None if samples is None else [Sample(*each) for each in samples],
             None if books is None else _books(**books),
             told["notes"],
+            [(at_ms, level) for at_ms, level in told["levels"]],
         )
 
 
@@ -110,7 +117,9 @@ def _books(reservations: dict[str, list[Any]], buyers: dict[str, Any], redis_res
 class Witness:
     """Looks into both stores of a shop, by the addresses in this environment."""
 
-    def __init__(self, environment: Mapping[str, str], offer: int) -> None:
+    def __init__(self, environment: Mapping[str, str], offer: int, url: str) -> None:
+        self._url = url
+        self.levels: list[tuple[int, str]] = []
         self._database = environment["DATABASE_URL"]
         self._redis_url = environment["STOCK_REDIS_URL"]
         self.offer = offer
@@ -129,9 +138,22 @@ class Witness:
         self._thread.join(5)
 
     def _keep_looking(self) -> None:
+        looks_at_level = 0.0
         while not self._stop.wait(SAMPLE_SECONDS):
             with suppress(redis.RedisError, KeyError):  # a drill has just broken it
                 self.samples.append(self.sample())
+            if time.monotonic() >= looks_at_level:
+                looks_at_level = time.monotonic() + LEVEL_SECONDS
+                self._note_level()
+
+    def _note_level(self) -> None:
+        """Nothing when nobody says it: that is for other checks to see."""
+        with suppress(Lost, OSError):
+            wire, place = Wire(Place.of(self._url), LEVEL_SECONDS), Place.of(self._url)
+            level = wire.ask(request("GET", "/readyz", place, Accept="application/json")).json().get("level")
+            wire.close()
+            if level and (not self.levels or self.levels[-1][1] != level):
+                self.levels.append((round(time.time() * 1000), str(level)))
 
     def sample(self) -> Sample:
         """Raises RedisError, or KeyError while Redis knows nothing of the offer."""

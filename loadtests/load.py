@@ -44,7 +44,7 @@ class Stage:
     shop: OwnShop | None
 
     def witness(self) -> Witness | None:
-        return Witness(self.shop.environment, self.plan.offer) if self.shop else None
+        return Witness(self.shop.environment, self.plan.offer, self.shop.url) if self.shop else None
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -104,7 +104,7 @@ def meet(ready: Stage, options: Options) -> Evidence:
             notes = _rest(witness, ready.plan)
             books = witness.books()
             books.findings = ready.shop.verify(ready.plan.sale)
-            return Evidence(crowd.plan(), crowd.records(), witness.samples, books, notes)
+            return Evidence(crowd.plan(), crowd.records(), witness.samples, books, notes, witness.levels)
     return Evidence(crowd.plan(), crowd.records(), notes=["The shop's stores could not be looked into."])
 
 

@@ -11,6 +11,8 @@ from loadtests.plan import PEOPLE_A_SOURCE, Plan
 RATE_A_SOURCE = 10.0
 #: Of the rate: what a soak asks for hour after hour, and the valleys between the towers of a square wave.
 SOAK, VALLEY = 0.6, 0.2
+#: Seconds in which the last who came connect and have their answers, or give up both.
+LAST_SECONDS = 2 * PATIENCE_SECONDS + 0.5
 #: What `10x` is named after.
 TIMES = 10.0
 #: Seconds of a tower and of a valley: shorter than the service may take to change its level twice.
@@ -54,7 +56,7 @@ def arrivals_asked(plan: Plan) -> float:
 
 def sources(plan: Plan, elapsed_seconds: float) -> int | None:
     """How many sources there are to be after so many seconds; None when it is over, and the last have their answers."""
-    if elapsed_seconds >= plan.seconds + PATIENCE_SECONDS:
+    if elapsed_seconds >= plan.seconds + LAST_SECONDS:
         return None
     shape = SHAPES[plan.shape]
     if shape.herd:

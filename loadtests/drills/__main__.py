@@ -105,7 +105,7 @@ def _play(
 ) -> tuple[Evidence, Blown]:
     options.report.mkdir(parents=True, exist_ok=True)
     plan, moments = ready.plan, []
-    witness = Witness(ground.direct, plan.offer)
+    witness = Witness(ground.direct, plan.offer, ground.shop.url)
 
     def strike() -> None:
         opens_at = plan.opens_at_ms / 1000 - plan.ahead_ms / 1000
@@ -126,7 +126,7 @@ def _play(
         notes = [] if target.wait(witness.at_rest, plan.hold_seconds + load.REST_SECONDS) else ["not at rest"]
         books = witness.books()
         books.findings = ground.shop.verify(plan.sale)
-    return Evidence(plan, crowd.records(), witness.samples, books, notes), Blown(*moments)
+    return Evidence(plan, crowd.records(), witness.samples, books, notes, witness.levels), Blown(*moments)
 
 
 def tell(results: Sequence[Result], options: Options, seconds: float) -> int:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
+import redis
 
 from loadtests.own_shop import OwnShop, own_shop
 from loadtests.wire import Place, Wire, request
@@ -64,7 +65,8 @@ class ProvingGround:
     def empty_stock_redis(self) -> None:
         """As if its disk were lost: it is stopped, its files go, it dies, and comes back with nothing."""
         pid = self.pid("redis-stock")
-        folder = Path(f"/proc/{pid}/cwd").resolve() if Path("/proc/self/cwd").exists() else _working_folder(pid)
+        with redis.Redis.from_url(self.direct["STOCK_REDIS_URL"], decode_responses=True) as stock:
+            folder = Path(stock.config_get("dir")["dir"])
         os.kill(pid, signal.SIGSTOP)
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -84,13 +86,6 @@ class ProvingGround:
         wire = Wire(place, patience_seconds=10)
         wire.ask(request("POST", "/faults", place, body=faults.encode(), **signature))
         wire.close()
-
-
-def _working_folder(pid: int) -> Path:
-    import subprocess
-
-    ran = subprocess.run(["lsof", "-a", "-p", str(pid), "-d", "cwd", "-Fn"], capture_output=True, text=True, check=True)
-    return Path(next(line[1:] for line in ran.stdout.splitlines() if line.startswith("n")))
 
 
 @contextmanager

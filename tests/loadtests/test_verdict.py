@@ -10,7 +10,7 @@ from loadtests import report, verdict
 from loadtests.evidence import Evidence
 from loadtests.records import CHEAT, METRONOME, PROCESSOR, Record
 from loadtests.verdict import Status, judge
-from tests.loadtests.a_sale import ANN, BOB, CID, EVE, T0, honest_sale, record, row
+from tests.loadtests.a_sale import ANN, BOB, CID, EVE, OPENS_AT_MS, T0, honest_sale, record, row
 
 Plant = Callable[[Evidence], None]
 
@@ -110,6 +110,10 @@ def buyers_last(evidence: Evidence) -> None:
     evidence.records += [record("buy", who, 0.5, 503, "BUSY") for who in range(5)]
 
 
+def a_level_that_flaps(evidence: Evidence) -> None:
+    evidence.levels = [(OPENS_AT_MS + ms, level) for ms, level in ((0, "NORMAL"), (1_000, "SHED"), (4_000, "NORMAL"))]
+
+
 def the_stores_disagree(evidence: Evidence) -> None:
     """What is paid in PostgreSQL is on sale in Redis."""
     assert evidence.books
@@ -161,6 +165,7 @@ def an_error_of_ours(evidence: Evidence) -> None:
         (an_end_that_never_came, "promise 6, units come back"),
         (sold_out_with_units_left, "promise 6, units come back"),
         (buyers_last, "promise 7, buyers first"),
+        (a_level_that_flaps, "promise 7, buyers first"),
         (the_stores_disagree, "promise 8, no single death stops the truth"),
         (verify_disagrees, "promise 8, no single death stops the truth"),
         (an_error_of_ours, "promise 8, no single death stops the truth"),
@@ -239,7 +244,7 @@ def test_without_a_look_at_the_stores_only_the_outside_is_judged() -> None:
     judged = judge(evidence)
 
     assert judged.status is Status.PASS
-    assert [finding.word for finding in judged.findings].count("not judged") == 12
+    assert [finding.word for finding in judged.findings].count("not judged") == 13
     assert "not judged  4  every RESERVED is recorded or told" in verdict.text(judged)
 
 
