@@ -46,7 +46,7 @@ load: .venv/.ok ## a crowd, and a verdict (SHAPE=spike USERS=2000 SECONDS=60 SEE
 drill: .venv/.ok ## break one thing after the other while people buy (NAME="redis-hang ..."; minutes)
 	@$(PYTHON) -m loadtests.drills
 
-bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (minutes)
+bench: .venv/.ok ## measure, as ratios in one run, on servers of its own (ten minutes)
 	@$(PYTHON) -m loadtests.bench
 
 soak: .venv/.ok ## the invariants and faults again and again, for hours
