@@ -22,6 +22,7 @@ from django.utils.translation import ngettext
 from inventory.admin import ReadOnly, Record, link
 from inventory.models import DeadEntry
 from shop import acts, opening, orders, preheating, sale_events
+from shop.admin_confirmation import unless_confirmed
 from shop.admin_dead_events import DeadEventAdmin
 from shop.admin_dead_tasks import DeadTaskAdmin
 from shop.admin_flagged_buyers import FlaggedBuyerAdmin
@@ -307,17 +308,14 @@ class SaleAdmin(admin.ModelAdmin):
     ) -> TemplateResponse | None:
         """A page that asks; then do it to every sale, and say of each what came of it: one that refuses does not stop
         the others."""
-        chosen, name = few_enough(request, sales), request.POST["action"]
-        if chosen and "confirmed" not in request.POST:
-            title = dict(self.get_action_choices(request, []))[name]
-            told = {"title": title, "action": name, "sales": chosen}
-            context = {**self.admin_site.each_context(request), **told}
-            return TemplateResponse(request, "admin/shop/confirm_act.html", context)
+        chosen = few_enough(request, sales)
+        if page := unless_confirmed(self, request, chosen):
+            return page
         for sale in chosen:
             heard = acts.attempt(partial(act, sale))
             self.message_user(request, heard.text, heard.level)
             if heard.done:
-                self.log_change(request, sale, name)
+                self.log_change(request, sale, request.POST["action"])
         return None
 
 
@@ -394,13 +392,16 @@ class OrderAdmin(Record):
         return request.user.has_perm("shop.change_order")
 
     @admin.action(description=_("Cancel the selected orders"), permissions=["cancel"])
-    def cancel(self, request: HttpRequest, selected: QuerySet[Order]) -> None:
+    def cancel(self, request: HttpRequest, selected: QuerySet[Order]) -> TemplateResponse | None:
         chosen = few_enough(request, selected)
+        if page := unless_confirmed(self, request, chosen):
+            return page
         cancelled = [order for order in chosen if orders.cancel(order)]
         for order in cancelled:
             self.log_change(request, order, "cancel")
             sale_events.by_staff(request.user, "cancel", order.offer.sale.slug, order.number)
         self._say(request, len(cancelled), len(chosen) - len(cancelled))
+        return None
 
     def _say(self, request: HttpRequest, cancelled: int, others: int) -> None:
         if cancelled:

@@ -464,6 +464,19 @@ def test_a_page_asks_before_anything_is_done(staff: Client, lamp: Product, actio
     assert not SaleEvent.objects.exists()
 
 
+def test_a_page_asks_before_an_order_or_an_event_ends(staff: Client, order: Order) -> None:
+    """Neither has changed by then."""
+    event = DeadEntry.objects.get()
+
+    for row, action in ((order, "cancel"), (event, "replay"), (event, "void")):
+        answer = staff.post(list_of(type(row)), {"action": action, "_selected_action": [row.pk]})
+        assert f'name="_selected_action" value="{row.pk}"' in answer.content.decode()
+
+    assert Order.objects.get(pk=order.pk).state == "awaiting_payment"
+    assert DeadEntry.objects.get().resolution == ""
+    assert not SaleEvent.objects.exists()
+
+
 def test_a_sale_that_refuses_does_not_stop_the_others(staff: Client, lamp: Product) -> None:
     """A draft cannot be paused, which is said; the scheduled sales beside it are."""
     draft, *others = a_draft(lamp), a_scheduled_sale(lamp), a_scheduled_sale(lamp)
