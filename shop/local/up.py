@@ -111,9 +111,10 @@ def _reload(front: Front, supervisor: Supervisor, state: State, voice: Voice) ->
         front.renew(supervisor)
         for name in processes.RESTARTED_BY_RELOAD:
             supervisor.restart(name)
-    except (Broken, Refusal) as failure:
-        voice.step(f"not reloaded: {failure}")
-        tell(state, str(failure))
+    except Exception as failure:  # of whatever kind: `up` is older than what it reads here, and the sale goes on
+        said = str(failure) if isinstance(failure, (Broken, Refusal)) else repr(failure)
+        voice.step(f"not reloaded: {said}")
+        tell(state, said)
     else:
         voice.step("reloaded")
         tell(state)

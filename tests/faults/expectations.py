@@ -95,6 +95,11 @@ POSTGRESQL: Degraded = {
         "sign-up",
         "staff's sign-out",
         "admin",
+        "consoles",  # open ones stay open by their pass, which these visitors have none of
+        "console",
+        "figures",
+        "act",
+        "act of an offer",
         "unread sale",
     )
 }

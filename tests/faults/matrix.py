@@ -100,6 +100,7 @@ class Scene:
             receipt,
             {
                 "slug": self.offer.sale.slug,
+                "offer": str(self.offer.pk),
                 "title": product.title,
                 "order": order,
                 "placed": placed,

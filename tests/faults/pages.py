@@ -1,7 +1,7 @@
 """Every page of the shop as data: who asks for it and how, and what its answer holds when nothing is broken.
 
-`{slug}`, `{title}`, `{unread}` (a sale that no process has looked at), `{order}`, `{placed}`, `{held}` and `{ticket}`
-are filled in: each page is visited by a shopper of its own, who has an order that awaits payment, a hold that is not
+`{slug}`, `{offer}`, `{title}`, `{unread}` (a sale that no process has looked at), `{order}`, `{placed}`, `{held}` and
+`{ticket}` are filled in: each page is visited by a shopper of its own, who has an order that awaits payment, a hold that is not
 written down yet, and a ticket.
 """
 
@@ -189,6 +189,15 @@ PAGES = [
         sets="lang=zh-hans",
     ),
     Page("admin", "admin:index", "/admin/", holds='id="user-tools"', staff=True),
+    Page("consoles", "console:index", "/admin/console/", holds="{slug}", staff=True),
+    Page("console", "console:sale", "/admin/console/{slug}/", holds="{slug}", staff=True),
+    Page("figures", "console:figures", "/admin/console/{slug}/figures", SCRIPT, holds="{{", staff=True),
+    Page("act", "console:act", "/admin/console/{slug}/pause/", holds="csrfmiddlewaretoken", staff=True),
+    Page(
+        *("act of an offer", "console:act-of-offer", "/admin/console/{slug}/offers/{offer}/restock/"),
+        holds="csrfmiddlewaretoken",
+        staff=True,
+    ),
     Page("admin's sign-in form", "admin:login", "/admin/login/", holds="csrfmiddlewaretoken"),
     Page("alive", "livez", "/livez", SCRIPT, holds="true"),
     Page("ready", "readyz", "/readyz", SCRIPT, holds='"ready": true'),
@@ -204,4 +213,4 @@ def routes(patterns: Iterable[URLPattern | URLResolver] = (), within: str = "") 
         elif pattern.namespace == "admin":
             yield "admin:index"
         else:
-            yield from routes(pattern.url_patterns, within)
+            yield from routes(pattern.url_patterns, f"{within}{pattern.namespace}:" if pattern.namespace else within)

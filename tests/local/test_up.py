@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from shop.local import up
 from shop.local.options import Options
 from shop.local.ports import LAST_PORT, HeldPort, address_in_the_lan
 from shop.local.refusal import Refusal
@@ -263,3 +264,29 @@ def test_the_tests_have_servers_of_their_own(servers: Running, state: State) -> 
     for name, url in servers.environment.items():
         assert os.environ[name] == url
         assert "/seckill-" in url
+
+
+# --- a reload
+
+
+def test_a_reload_that_breaks_leaves_the_shop_as_it_is(state: State) -> None:
+    """Also in a way that nobody thought of: `up` is older than the files that it reads then."""
+
+    class NewerThanUp:
+        """What `front` meets when a template asks for more than this process knows."""
+
+        environment: dict[str, str] = {}
+
+        def renew(self, _supervisor: object) -> None:
+            raise KeyError("a field of tomorrow")
+
+    class Prepares:
+        def run(self, _service: Service) -> None:
+            pass
+
+    said = io.StringIO()
+
+    up._reload(NewerThanUp(), Prepares(), state, Voice(said))  # type: ignore[arg-type]
+
+    assert "not reloaded: KeyError('a field of tomorrow')" in said.getvalue()
+    assert read_values(state.path / "reloads")["failure"] == "KeyError('a field of tomorrow')"

@@ -20,7 +20,7 @@ from shop.local.tools import CHECKOUT
 from tests.free_ports import free_port
 
 #: Readers whose values cannot be wrong by themselves: an address, a name, a list of them.
-FREE = {"text", "words", "fill_from"}
+FREE = {"text", "words", "fill_from", "forget"}
 #: Values that no number, choice or list of that kind allows, besides those that follow from its range.
 NEVER: dict[str, list[str]] = {
     "whole": ["", "-1", "1.5", "one", "1e3", "0x1", "9" * 20, " 1", "nan", "inf"],
