@@ -1,8 +1,8 @@
 """Every page of the shop as data: who asks for it and how, and what its answer holds when nothing is broken.
 
 `{slug}`, `{offer}`, `{title}`, `{unread}` (a sale that no process has looked at), `{order}`, `{placed}`, `{held}` and
-`{ticket}` are filled in: each page is visited by a shopper of its own, who has an order that awaits payment, a hold that is not
-written down yet, and a ticket.
+`{ticket}` are filled in: each page is visited by a shopper of its own, who has an order that awaits payment, a hold
+that is not written down yet, and a ticket.
 """
 
 import json
