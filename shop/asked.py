@@ -29,8 +29,8 @@ _LANGUAGE_COOKIE = settings.LANGUAGE_COOKIE_NAME
 
 def request_id(environ: dict[str, Any]) -> str:
     """The client's own when it is a decent one, else a new one."""
-    offered = environ.get("HTTP_X_REQUEST_ID", "")
-    return offered if _REQUEST_ID.match(offered) else f"{random.getrandbits(REQUEST_ID_BITS):032x}"
+    offered = environ.get("HTTP_X_REQUEST_ID")
+    return offered if offered and _REQUEST_ID.match(offered) else f"{random.getrandbits(REQUEST_ID_BITS):032x}"
 
 
 def is_foreign(environ: dict[str, Any], host: str) -> bool:

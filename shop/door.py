@@ -18,12 +18,14 @@ from django.conf import settings
 
 from resilience import deadline, degradation
 from resilience.admission import Budgets, Verdict, WaitingRoom
+from resilience.bulkhead import Bulkhead
 from resilience.clock import now_ms
 from resilience.comeback import Comeback
 from resilience.degradation import Level
 from resilience.metrics import REFUSALS
 from shop import buyers, criticality, degraded, provider
 from shop.asked import Asked, request_id
+from shop.at_hand import at_hand
 from shop.chances import SALES, Chances
 from shop.criticality import Importance
 from shop.degraded import Kind
@@ -101,7 +103,7 @@ class Door:
         self._rooms = its_rooms or rooms()
         self._pages = degraded.Pages()
         self._comeback = Comeback(self._rooms.public.figures)
-        self._readers = threading.BoundedSemaphore(max(1, int(settings.WEB_THREADS * READERS_SHARE)))
+        self._readers = Bulkhead("bodies", at_once=max(1, int(settings.WEB_THREADS * READERS_SHARE)))
         self._by_level = {
             importance: REFUSALS.labels("pages", "level", importance.value)
             for importance in Importance
@@ -142,12 +144,12 @@ class Door:
         if len(length) > LENGTH_DIGITS or int(length) > BODY_MAXIMUM:
             environ["wsgi.input"] = BytesIO()
             return True
-        if not self._readers.acquire(blocking=False):
+        if not self._readers.enter_at_once():
             return False
         try:
             environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(int(length)))
         finally:
-            self._readers.release()
+            self._readers.leave()
         return True
 
     def _enter(
@@ -233,7 +235,7 @@ def waited_ms(environ: Environ) -> int:
     one that is older than ten seconds comes from a clock that is wrong: neither is held against anybody, and nobody
     gains more by one than to be treated as if it had just come.
     """
-    stamp = _STAMP.match(environ.get("HTTP_X_REQUEST_START", "")) if settings.TRUSTED_PROXIES else None
+    stamp = _STAMP.match(environ.get("HTTP_X_REQUEST_START", "")) if at_hand.TRUSTED_PROXIES else None
     if stamp is None:
         return 0
     waited = now_ms() - int(stamp[1] + stamp[2])

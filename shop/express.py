@@ -30,6 +30,7 @@ from resilience.log_lines import relabel
 from shop import buyers, criticality, replies, words
 from shop.answer_times import times_of
 from shop.asked import Asked, is_foreign, request_id
+from shop.at_hand import at_hand
 from shop.chances import SALES
 from shop.criticality import Importance
 from shop.degraded import Kind
@@ -114,7 +115,7 @@ class ExpressLane:
 
     def _is_too_late(self, asked: Asked, importance: Importance, waited: int) -> bool:
         """By the milliseconds that it has waited, which nobody knows where no edge stamps when a request came."""
-        if not settings.TRUSTED_PROXIES:
+        if not at_hand.TRUSTED_PROXIES:
             return False
         if waited and importance is Importance.BUYING:
             importance = rank_of(importance, asked.path, asked.cookies.get(buyers.COOKIE))

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from django.utils import translation
@@ -71,8 +71,7 @@ WORDS = {
 _SPOKEN_AS = {"UNAVAILABLE": "PAUSED", "BACK_SOON": "BUSY"}
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """What a page without script may send once more: of the fields that were sent, those that we know."""
 
     url: str
