@@ -113,9 +113,9 @@ class Source(User):
         plan, random = self.part.plan, self.part.random()
         if SHAPES[plan.shape].herd:
             self._gather(plan, random)
-            self._greenlets.join()
         else:
             self._pour(random)
+        self._greenlets.join()  # until those who are under way have their answers, or Locust ends it
 
     def _gather(self, plan: Plan, random: Random) -> None:
         """People come until shortly before the opening, wait, and click at moments drawn over the spread."""

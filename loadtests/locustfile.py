@@ -65,8 +65,10 @@ def _plan() -> Plan:
 
 def _cookies() -> list[str]:
     """One a person; for a mix, what is asked."""
-    text = Path(os.environ["LOAD_COOKIES"]).read_text()
-    return [json.dumps(kind) for kind in json.loads(text)] if _plan().shape == "mix" else text.split()
+    text, plan = Path(os.environ["LOAD_COOKIES"]).read_text(), _plan()
+    if plan.shape == "mix":
+        return [json.dumps(kind) for kind in json.loads(text)]
+    return text.split()[: plan.people]
 
 
 def _write(new: list[Record]) -> None:

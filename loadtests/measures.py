@@ -105,6 +105,12 @@ class Measures:
     client_missed_seconds: float = 0.0
 
     @property
+    def lost_percent(self) -> float:
+        """Of everything that was asked."""
+        asked = sum(fate.offered for fate in self.fates.values())
+        return 100 * sum(fate.lost for fate in self.fates.values()) / max(1, asked)
+
+    @property
     def saturated(self) -> str | None:
         """Why the figures are the client's and not the shop's; None when they are the shop's."""
         if self.client_missed_seconds > 0:

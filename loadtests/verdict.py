@@ -22,6 +22,8 @@ from loadtests.records import BUYING
 BUY_P99_MS = 300.0
 #: Of the honest people who click, the part that must get an answer that decides, in percent.
 BUYERS_SERVED_PERCENT = 99.0
+#: Of all that was asked, the part that may meet no answer in time, or an error; refusals are answers. In percent.
+LOST_PERCENT = 1.0
 #: Of the rate that was asked for, the part that the client must have offered: else it is no open model.
 OFFERED_SHARE = 0.9
 #: Examples of a broken promise that are told; the number says how many there are.
@@ -101,6 +103,9 @@ def _bars(evidence: Evidence, measures: Measures) -> Iterator[Bar]:
         if fate := measures.fates.get(kind):
             held = fate.waits.p99 <= BUY_P99_MS
             yield Bar(f"{kind}, p99", held, f"{fate.waits.p99:.0f} ms", f"at most {BUY_P99_MS:.0f} ms")
+    if plan.shape != "ramp":
+        lost = measures.lost_percent
+        yield Bar("requests without an answer", lost <= LOST_PERCENT, f"{lost:.1f} %", f"at most {LOST_PERCENT:.0f} %")
     if not plan.rate:
         served = measures.buyers_served_percent
         bar = f"at least {BUYERS_SERVED_PERCENT:.0f} %"

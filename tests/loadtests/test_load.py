@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests import records
 from shop.local.tools import CHECKOUT
 from tests.crowd import eventually
 from tests.free_ports import free_port
@@ -160,3 +161,24 @@ def test_asked_for_twice_of_what_a_shop_can_it_offers_twice(stub_shop: StartShop
     assert measures["fates"]["page"]["good"] < measures["fates"]["page"]["offered"] / 2
     assert ran.stdout.splitlines()[-1].startswith(("FAIL", "INCONCLUSIVE"))
     assert (tmp_path / "report" / "locust.html").stat().st_size > 0
+
+
+def test_workers_of_other_machines_need_nothing_but_the_checkout(stub_shop: StartShop, tmp_path: Path) -> None:
+    """Two of them ask for what one would: each person comes from one worker, and both are in the records."""
+    port = str(free_port())
+    command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--worker", "--master-port", port]
+    workers = [
+        subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)
+    ]
+    try:
+        variables = {"WORKERS_ELSEWHERE": "2", "LOCUST_MASTER_BIND_PORT": port, "RATE": "100", "USERS": "100"}
+        ran = load(tmp_path, HOST=stub_shop(), **variables)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+    asked = records.read(tmp_path / "report" / "records.jsonl")
+    measures = json.loads((tmp_path / "report" / "report.json").read_text())["measures"]
+    assert measures["rate_offered"] > 0.75 * measures["rate_asked"] > 0, ran.stdout
+    assert {each.who for each in asked if each.kind == "page"} == set(range(110))

@@ -236,6 +236,17 @@ def test_a_slow_shop_misses_its_bar() -> None:
     assert judged.reason.startswith("buy, p99: 1000 ms")
 
 
+def test_a_shop_that_does_not_answer_misses_its_bar() -> None:
+    """One page in thirty never came: what was never answered has no latency, and must not look fast."""
+    evidence = honest_sale()
+    evidence.records.append(record("page", EVE, 1.0, 0)._replace(done=T0 + 3))
+
+    judged = judge(evidence)
+
+    assert judged.status is Status.FAIL
+    assert judged.reason.startswith("requests without an answer")
+
+
 def test_without_a_look_at_the_stores_only_the_outside_is_judged() -> None:
     """Somebody's shop on another machine: what only its stores know is not called kept."""
     evidence = honest_sale()
