@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
+from django.contrib import admin
 from django.core.cache import caches
 from django.db import connections, transaction
+from django.http import HttpRequest
 from pymemcache.client.base import Client
 
 from inventory import effects, outbox, recovery, rereading, stock
@@ -114,10 +116,12 @@ ARGUMENTS: dict[str, Callable[[], Any]] = {
     "BaseException | None": lambda: None,
     "Effect.Kind": lambda: Effect.Kind.REFUSE,
     "Flight": lambda: cache_stack().flights.claim([])[0],
+    "HttpRequest": HttpRequest,
     "Leases": lambda: Leases(cache_stack()),
     "Order.State": lambda: Order.State.EXPIRED,
     "Reservation.State": lambda: Reservation.State.EXPIRED,
     "Stack": cache_stack,
+    "admin.ModelAdmin": lambda: admin.site.get_model_admin(Order),
     **dict.fromkeys(("Follow", "LoadMany", "PlaceOrders"), lambda: not_called),
 }
 #: How to come by the object whose method it is.
