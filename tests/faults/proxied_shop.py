@@ -60,7 +60,8 @@ def proxied_shop() -> Iterator[ProxiedShop]:
         environment = _environment(folder)
         opened.enter_context(_running(provider(environment), folder))
         proxies = {
-            name: opened.enter_context(proxy_before(environment[variable], folder)) for name, variable in DEPENDENCIES.items()
+            name: opened.enter_context(proxy_before(environment[variable], folder))
+            for name, variable in DEPENDENCIES.items()
         }
         behind = {variable: url_behind(environment[variable], proxies[name]) for name, variable in DEPENDENCIES.items()}
         log = opened.enter_context(_running(web({**environment, **behind}, Options.read(environment)), folder))
