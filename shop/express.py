@@ -36,6 +36,7 @@ from shop.criticality import Importance
 from shop.degraded import Kind
 from shop.door import REQUEST_SECONDS, Door, budgets, rank_of, waited_ms
 from shop.hot import Hot
+from shop.postgresql.base import give_back
 from shop.replies import Reply
 from shop.views import purchase, reservation, storefront
 
@@ -157,6 +158,8 @@ def _reply(asked: Asked, found: Route) -> Reply:
     except Exception:
         logger.exception("%s %s broke", environ["REQUEST_METHOD"], asked.path)
         return words.reply(asked, "ERROR")
+    finally:
+        give_back()  # a poll may have asked PostgreSQL
 
 
 def _headers_of_every_answer(django: Application) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ and whoever has asked waits no longer than the deadline of the request. A worker
 and its beat as a retry: it asks without a guard.
 """
 
+import threading
 import time
 from typing import Any, TypeVar
 
@@ -88,6 +89,23 @@ POOL: dict[str, Any] = {
 }
 
 
+class _Borrowed(threading.local):
+    """Of this thread."""
+
+    def __init__(self) -> None:
+        self.by: set[DatabaseWrapper] = set()
+
+
+_borrowed = _Borrowed()
+
+
+def give_back() -> None:
+    """What this thread has borrowed goes back to the pool. Django does that at the end of a request of its own; whoever
+    answers without Django has to. It costs nothing when nothing was borrowed."""
+    while _borrowed.by:
+        _borrowed.by.pop().close()
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     pool: Any  # Django's property, which its stubs do not know
 
@@ -99,9 +117,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.pool.open()
         try:
             with postgresql.watching():
-                return self._borrow()
+                lent = self._borrow()
         except Refused as refusal:
             raise OperationalError(f"{postgresql.name} is not asked: {refusal!r}") from refusal
+        _borrowed.by.add(self)
+        return lent
 
     def _borrow(self) -> Any:
         """A connection that works. psycopg_pool can check what it lends, but waits a second after a dead one before it

@@ -12,7 +12,7 @@ from django.db import DataError, OperationalError, connection
 
 from resilience import deadline
 from resilience.breaker import OPEN
-from shop.postgresql.base import POOL, DatabaseWrapper
+from shop.postgresql.base import POOL, DatabaseWrapper, give_back
 from shop.postgresql.base import postgresql as guard
 from tests.crowd import eventually
 from tests.faults.fault_proxy import FaultProxy
@@ -71,6 +71,17 @@ def test_an_outage_adds_no_waiting_of_its_own(postgresql: FaultProxy, web: Datab
     postgresql.heal()
 
     assert asked(web)
+
+
+def test_whoever_answers_without_django_gives_back_what_it_borrowed(web: DatabaseWrapper) -> None:
+    """More people than the pool has connections, each on a thread that lives on."""
+    people = [DatabaseWrapper(web.settings_dict, alias="web") for _ in range(POOL["max_size"] + 1)]
+
+    for wrapper in people:
+        assert value(wrapper, "SELECT 1") == 1
+        give_back()
+
+    assert web.pool.get_stats()["pool_available"] >= 1
 
 
 # --- A PostgreSQL that hangs, or is not there ------------------------------------------------------------------------
