@@ -195,7 +195,7 @@ LANE = env.choice("LANE", ("all", "express", "pages"), default="all")
 #: Requests that Django works on at a moment, for each process: one that computes while the others wait for a server.
 WEB_SLOTS = env.whole("WEB_SLOTS", 4, least=1, most=64)
 #: Threads of a web process, as its server was told: those without a slot wait for one, or refuse.
-WEB_THREADS = env.whole("WEB_THREADS", 64, least=2 * WEB_SLOTS + 24, most=1_024)
+WEB_THREADS = env.whole("WEB_THREADS", 76, least=2 * WEB_SLOTS + 36, most=1_024)
 #: Milliseconds that the least and the most important request may wait for a slot.
 QUEUE_LEAST_MS = env.whole("QUEUE_LEAST_MS", 20, least=1, most=10_000)
 QUEUE_MOST_MS = env.whole("QUEUE_MOST_MS", 250, least=1, most=10_000)

@@ -110,8 +110,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     os.environ.setdefault("SEED", str(secrets.randbelow(SEEDS)))  # here, so that all processes of a run have one
     servers = early_config.stash[SERVERS_KEY] = ServersOfThisRun()
     remove_what_killed_runs_left()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # end like Ctrl-C, which stops the servers
+    # All of them end like Ctrl-C, which stops the servers; a run in the background was told not to hear Ctrl-C itself.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         servers.start()
     except (Refusal, Broken) as error:

@@ -12,7 +12,7 @@ from shop.local.service import Service
 from shop.local.tools import CHECKOUT
 
 #: Threads of a web process. Few of them work at a moment: the others are the seats of the waiting room, and refuse.
-WEB_THREADS = 64
+WEB_THREADS = 76
 #: Connections that may wait for a web process, and that it may have (granian's backpressure is one of connections, and
 #: counts idle ones): a spike is refused by the shop, in order of importance, and not by the kernel, which knows none.
 WEB_BACKLOG = WEB_CONNECTIONS = 8_192

@@ -619,7 +619,8 @@ def test_nothing_is_left(echo: Echo, folder: Path, fault: Fault) -> None:
     assert proxy.connections == 20
     assert proxy.open_connections == 0
     assert not (folder / "proxy").exists()
-    assert eventually(lambda: (open_files(), threading.active_count()) == (files, threads))
+    # Fewer are nobody's fault: what an earlier test had begun may end meanwhile.
+    assert eventually(lambda: open_files() <= files and threading.active_count() <= threads)
     with pytest.raises(RuntimeError, match="not open"):
         proxy.heal()
 

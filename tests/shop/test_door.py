@@ -78,7 +78,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "64"),
         *("--no-ws", "--log-level", "warning", "tests.shop.behind_the_door:application"),
     ]
-    environment = {**os.environ, "HOLDING": str(holding), "WEB_SLOTS": "1", "WEB_THREADS": "64", "TRUSTED_PROXIES": "1"}
+    environment = {**os.environ, "HOLDING": str(holding), "WEB_SLOTS": "1", "WEB_THREADS": "76", "TRUSTED_PROXIES": "1"}
     with (
         (holding / "log").open("w") as log,
         subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log) as running,
