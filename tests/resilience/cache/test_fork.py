@@ -80,14 +80,20 @@ def test_a_child_hears_the_bus_by_itself(cache: TieredCache, cache_redis: redis.
     def listeners() -> int:
         return int(cache_redis.pubsub_numsub(f"{location}:invalidated")[0][1])
 
+    has_read, says_so = os.pipe()
+
     def work() -> None:
         assert not cache.stack.bus.connected.is_set()
         assert cache.get("key") == "value"
+        os.write(says_so, b".")
         assert cache.stack.bus.connected.wait(20)
         cache.set("from the child", "value")
         eventually(lambda: cache.get("key") == "changed")
 
     wait_for_child = in_child(work)
+    os.close(says_so)
+    assert os.read(has_read, 1) == b"."  # listening begins with the first look, and may be faster than it
+    os.close(has_read)
     eventually(lambda: listeners() == 2)
     cache.set("key", "changed")
     wait_for_child()
