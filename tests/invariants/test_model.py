@@ -82,6 +82,64 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("watch", {}),
         ("tidy", {}),
     ],
+    "tickets are used again behind a closed door": [
+        ("show", {"which": 0, "state": "paused", "window": "open", "number": 1}),
+        ("show", {"which": 0, "state": "open", "window": "over", "number": 1}),
+        ("buyers_come", {"which": 0, "batch": [(1, "other buyer", ""), (1, "other units", "")]}),
+    ],
+    "nobody buys behind a closed door, unless the money was late": [
+        ("show", {"which": 0, "state": "open", "window": "before", "number": 2}),
+        ("show", {"which": 0, "state": "open", "window": "over", "number": 2}),
+        ("buyers_come", {"which": 0, "batch": [(3, "late", "")]}),
+        ("show", {"which": 0, "state": "paused", "window": "open", "number": 5}),
+        ("buyers_come", {"which": 0, "batch": [(5, "late", "")]}),
+    ],
+    "one buyer comes in one batch after another": [
+        ("buyers_come", {"which": 0, "batch": [(10, "honest", ""), (10, "honest", ""), (1, "honest", "")]}),
+        ("a_buyer_comes", {"which": 0, "number": 19}),  # three units: over the limit, and more than there are
+        ("end", {"which": 0, "pick": 0, "state": "released", "times": 1}),
+        ("buyers_come", {"which": 0, "batch": [(28, "honest", ""), (37, "honest", "")]}),
+    ],
+    "others come beside a buyer who has something": [
+        ("change", {"which": 0, "units": 3, "dies_at": ""}),
+        ("buyers_come", {"which": 0, "batch": [(1, "honest", ""), (2, "honest", ""), (10, "honest", "")]}),
+    ],
+    "a number is what Lua takes for one": [
+        ("buyers_come", {"which": 0, "batch": [(2, kind, "1e3"), (2, kind, "0x1"), (2, kind, " 1"), (2, kind, "1.0")]})
+        for kind in ("bad units", "bad buyer")
+    ],
+    "as many events wait as may": [
+        ("change", {"which": 0, "units": 20, "dies_at": ""}),
+        ("buyers_come", {"which": 0, "batch": [(number, "honest", "") for number in (0, 3, 5, 6)]}),
+        ("buyers_come", {"which": 0, "batch": [(number, "honest", "") for number in (8, 10, 11, 13)]}),
+        ("buyers_come", {"which": 0, "batch": [(number, "honest", "") for number in (15, 16, 18, 20)]}),
+    ],
+    "a hold is paid for": [
+        ("drain", {"which": 0}),
+        ("end", {"which": 0, "pick": 0, "state": "confirmed", "times": 1}),
+        ("settle", {"twice": True}),
+    ],
+    "a slow worker tells of a hold that has ended": [
+        ("drain", {"which": 0}),
+        ("end", {"which": 0, "pick": 0, "state": "released", "times": 1}),
+        ("settle", {"twice": False}),
+        ("a_slow_worker_tells", {"which": 0, "pick": 0}),
+    ],
+    "a change is left behind when it was made": [
+        ("change", {"which": 0, "units": 3, "dies_at": "change.moved"}),
+        ("tidy", {}),
+    ],
+    "a change is left behind, and Redis loses what it made": [
+        ("change", {"which": 0, "units": 3, "dies_at": "change.moved"}),
+        ("lose", {"which": 0, "what": "everything", "polls": 0}),
+        ("watch", {}),
+        ("tidy", {}),
+    ],
+    "a lost offer is shown": [
+        ("lose", {"which": 0, "what": "units", "polls": 0}),
+        ("show", {"which": 0, "state": "open", "window": "open", "number": 2}),
+        ("watch", {}),
+    ],
 }
 
 
