@@ -30,7 +30,8 @@ RANKS = IMPORTANCES * SHARDS
 
 #: Threads that may wait or work in the application; the rest refuse the others meanwhile.
 THREADS_SHARE = 0.9
-#: Seats that the lowest rank may use, the highest all: when the prediction errs, the unimportant feel it first.
+#: Seats that the lowest rank may use, the highest all: when the prediction errs, the unimportant feel it first. Where
+#: none is left, the lowest of those who sit stands up for whoever ranks above it.
 SEATS_SHARE_LEAST = 0.25
 #: Weight of the newest gap: it follows a change of load within some twenty answers.
 GAP_WEIGHT = 0.05
@@ -48,7 +49,7 @@ class Verdict(StrEnum):
     ADMITTED = "admitted"
     #: Its turn would come too late: it was not even let wait.
     HOPELESS = "hopeless"
-    #: There is no seat for its rank.
+    #: There is no seat for its rank, or it gave its own to a higher one.
     FULL = "full"
     #: It waited, and its turn did not come in time.
     EXPIRED = "expired"
@@ -102,6 +103,7 @@ class WaitingRoom:
         self._free = slots
         self._waiting: list[_Waiter] = []  # in the order in which they are called, from its end
         self._came = 0
+        self._gave_way: set[_Waiter] = set()  # until they have heard of it
         self._queue_began = 0.0  # when the first one sat down, of a queue that stands since
         self._gap = GAP_FIRST_SECONDS
         self._gap_began = 0.0  # the last answer while all slots were taken, or when the last of them was
@@ -176,12 +178,15 @@ class WaitingRoom:
             self._free -= 1
             self._gap_began = now
             return Verdict.ADMITTED
-        if len(self._waiting) >= self._seats * (SEATS_SHARE_LEAST + (1 - SEATS_SHARE_LEAST) * rank / (RANKS - 1)):
+        is_full = len(self._waiting) >= self._seats * (SEATS_SHARE_LEAST + (1 - SEATS_SHARE_LEAST) * rank / (RANKS - 1))
+        if is_full and self._waiting[0][0] >= rank:
             return Verdict.FULL
         ahead = len(self._waiting) - bisect_left(self._waiting, (rank,))
         if waited + (ahead + 1) * self._gap > self._budget(rank, now):
             return Verdict.HOPELESS
 
+        if is_full:
+            self._send_away(self._waiting.pop(0))
         if not self._waiting:
             self._queue_began = now
         self._came += 1
@@ -200,6 +205,16 @@ class WaitingRoom:
         if gap < GAP_LONGEST_SECONDS:
             self._gap += (gap - self._gap) * GAP_WEIGHT
 
+    def _send_away(self, waiter: _Waiter) -> None:
+        self._gave_way.add(waiter)
+        waiter[2].release()
+
+    def _verdict(self, waiter: _Waiter, *, called: bool) -> Verdict:
+        if waiter in self._gave_way:
+            self._gave_way.remove(waiter)
+            return Verdict.FULL
+        return Verdict.EXPIRED if not called and self._stands_up(waiter) else Verdict.ADMITTED
+
     def _stands_up(self, waiter: _Waiter) -> bool:
         """False for one that was called meanwhile: its slot is taken, and it goes in."""
         place = bisect_left(self._waiting, waiter)
@@ -216,9 +231,10 @@ class WaitingRoom:
         now = time.monotonic()
         delay = waited + now - came_at
         with self._changing:
-            refused = not called and self._stands_up(waiter)
+            verdict = self._verdict(waiter, called=called)
+            refused = verdict is not Verdict.ADMITTED
             self._figures.note(importance, now, refused=refused, delay_seconds=delay)
-        return self._counted(Verdict.EXPIRED if refused else Verdict.ADMITTED, importance, delay)
+        return self._counted(verdict, importance, delay)
 
     def _counted(self, verdict: Verdict, importance: int, delay: float) -> Verdict:
         if verdict is Verdict.ADMITTED:

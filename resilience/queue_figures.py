@@ -60,10 +60,11 @@ class QueueFigures:
             current.delays[bisect_left(DELAY_BOUNDS, delay_seconds)] += 1
 
     def over(self, seconds: float, now: float) -> Figures:
-        """The last so many seconds, by whole slices and the one that is not full yet."""
-        newest = int(now / SLICE_SECONDS)
-        oldest = newest - round(seconds / SLICE_SECONDS)
-        counted = [each for each in self._slices if oldest <= each.number <= newest]
+        """The last so many seconds, by slices that are over: of two looks in a row each sees its own, and a burst of
+        some milliseconds is not seen twice."""
+        current = int(now / SLICE_SECONDS)
+        oldest = current - round(seconds / SLICE_SECONDS)
+        counted = [each for each in self._slices if oldest <= each.number < current]
         return Figures(
             arrived=_sums([each.arrived for each in counted], self._importances),
             refused=_sums([each.refused for each in counted], self._importances),

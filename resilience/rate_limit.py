@@ -9,7 +9,8 @@ GCRA (the generic cell rate algorithm, ITU-T I.371) needs one number a key: the 
 has been paid for. It is a token bucket without a timer, and its refusal knows how long it lasts.
 
 Memory refuses what is too much for one process alone, without a trip, and remembers Redis's refusals until they end.
-While Redis is away each process admits its share of the limit: some clients wait without need, none is unlimited.
+Who asks Redis at the same moment shares a trip. While Redis is away each process admits its share of the limit: some
+clients wait without need, none is unlimited.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from weakref import WeakSet
 import redis
 from django_redis import get_redis_connection
 
+from resilience.batching import AnswerLate, Batcher
 from resilience.cache_redis import guard_of
 from resilience.metrics import RATE_LIMITED
 from resilience.refused import Refused
@@ -33,6 +35,11 @@ from resilience.refused import Refused
 #: Keys that a process remembers: at about 150 bytes each, some megabytes for a crowd of tens of thousands.
 KEYS_MAXIMUM = 50_000
 MICROSECONDS = 1_000_000
+#: Callers in one trip, and that may wait for the next one: more than a process has threads.
+TRIP_CALLERS = 256
+QUEUE_CALLERS = 1_024
+#: Seconds until the answer of a trip, the one before it included: each ends by the timeout of its client.
+ANSWER_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,9 @@ class RateLimiter:
         self._processes = processes
         self._own = _Memory(keys_maximum)
         self._shares = _Memory(keys_maximum)
+        self._trips = Batcher[Mapping[str, Limit], Sequence[float]](
+            self._send, batch_maximum=TRIP_CALLERS, queue_maximum=QUEUE_CALLERS
+        )
         self.start_over()
         _limiters.add(self)
 
@@ -93,8 +103,8 @@ class RateLimiter:
         if wait := self._own.admit(limits):
             return self._counted(wait, "memory", self._own, limits)
         try:
-            waits = self._ask_redis(limits)
-        except (Refused, redis.RedisError, OSError):
+            waits = self._trips.call(limits, time.monotonic() + ANSWER_SECONDS)
+        except (Refused, AnswerLate, redis.RedisError, OSError):
             shares = {name: limit.share(self._processes) for name, limit in limits.items()}
             return self._counted(self._shares.admit(shares), "share", self._shares, shares)
         self._own.remember({name: (limit, wait) for (name, limit), wait in zip(limits.items(), waits, strict=True)})
@@ -107,16 +117,30 @@ class RateLimiter:
             _count_of(memory.tightest(limits).name, tier).inc()
         return wait
 
-    def _ask_redis(self, limits: Mapping[str, Limit]) -> Sequence[float]:
-        keys = [f"{self._prefix}{name}".encode(errors="surrogatepass") for name in limits]
-        numbers = [n for each in limits.values() for n in (int(each.interval_seconds * MICROSECONDS), each.burst)]
+    def _send(self, callers: Sequence[Mapping[str, Limit]]) -> Sequence[Sequence[float] | Exception]:
+        """The waits of each caller in seconds, by one trip for all; an error is that of one caller alone."""
         with guard_of(self._alias).watching():
             client = get_redis_connection(self._alias)
             try:
-                waits = client.evalsha(_digest(), len(keys), *keys, *numbers)
+                answers = self._run(client, callers)
             except redis.exceptions.NoScriptError:
-                waits = client.eval(_source(), len(keys), *keys, *numbers)
-        return [wait / MICROSECONDS for wait in waits]
+                client.script_load(_source())
+                answers = self._run(client, callers)
+        return [
+            answer if isinstance(answer, Exception) else [wait / MICROSECONDS for wait in answer] for answer in answers
+        ]
+
+    def _run(self, client: Any, callers: Sequence[Mapping[str, Limit]]) -> list[Any]:
+        """Raises NoScriptError when Redis does not know the script: then it has run for nobody."""
+        step = client.pipeline(transaction=False)
+        for limits in callers:
+            keys = [f"{self._prefix}{name}".encode(errors="surrogatepass") for name in limits]
+            numbers = [n for each in limits.values() for n in (int(each.interval_seconds * MICROSECONDS), each.burst)]
+            step.evalsha(_digest(), len(keys), *keys, *numbers)
+        answers: list[Any] = step.execute(raise_on_error=False)
+        if unknown := next((each for each in answers if isinstance(each, redis.exceptions.NoScriptError)), None):
+            raise unknown
+        return answers
 
 
 class _Memory:

@@ -16,6 +16,7 @@ from inventory.outcomes import InventoryUnavailable
 from resilience.clock import now_ms
 from shop import levels, models, pictures
 from shop.decoded import Decoded
+from shop.lately import Lately
 
 #: Seconds the facts of a sale stay fresh; `publishing` drops them as soon as they change.
 FACTS_SECONDS = 30
@@ -30,6 +31,8 @@ LIVE_STRETCH = 2.5
 
 #: Seconds that a process remembers which sale an offer belongs to: as long as process memory answers alone.
 OFFERING_SECONDS = 1.0
+#: Seconds that a look at facts and counters is good for everybody who comes meanwhile: nobody sees so little.
+MOMENT_SECONDS = 0.02
 #: Sales that a process keeps put together: more than are published.
 COMPOSED_MAXIMUM = 1_000
 
@@ -43,6 +46,10 @@ POLL_MS = {"open": 1_000, "scheduled": 5_000, "sold_out": 2_000, "paused": 2_000
 PHASES = list(POLL_MS)
 #: Part of an offer's units that is "almost gone".
 SCARCE_SHARE = 0.1
+
+
+#: Counters of the offers of a sale, by the offer's id.
+Levels = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +116,13 @@ def is_published(slug: str) -> bool:
 
 def sale(slug: str) -> Sale | None:
     """A published sale with its live counters, or None. While PostgreSQL is away, what was last known of it."""
+    seen = _seen.of(slug, _see, slug)
+    return _with_levels(*seen) if seen else None
+
+
+def _see(slug: str) -> tuple[Sale, Levels] | None:
     found = facts(slug)
-    return live([found])[0] if found else None
+    return (found, _levels([found]).get(live_key(slug), {})) if found else None
 
 
 def facts(slug: str) -> Sale | None:
@@ -124,20 +136,16 @@ def facts(slug: str) -> Sale | None:
 
 def has_offer(slug: str, offer_id: int) -> bool:
     """Whether a published sale has that offer. Asked with each click, and found out once a second."""
-    generation, known = cache.stack.generation, _offering.get((slug, offer_id))
-    if known and known[0] == generation and time.monotonic() < known[1]:
-        return True
+    return bool(_offering.of((slug, offer_id), _has_offer, slug, offer_id))
+
+
+def _has_offer(slug: str, offer_id: int) -> bool:
     found = facts(slug)
-    if found is None or found.offer(offer_id) is None:
-        return False
-    if len(_offering) >= COMPOSED_MAXIMUM:
-        _offering.clear()
-    _offering[slug, offer_id] = generation, time.monotonic() + OFFERING_SECONDS
-    return True
+    return found is not None and found.offer(offer_id) is not None
 
 
-#: Address and offer -> the generation of the cache in which somebody looked, and until when that is good.
-_offering: dict[tuple[str, int], tuple[int, float]] = {}
+_seen = Lately[tuple[Sale, Levels]](MOMENT_SECONDS)
+_offering = Lately[bool](OFFERING_SECONDS)
 
 
 def sales() -> list[Sale]:
@@ -240,14 +248,20 @@ def live(sales: Iterable[Sale]) -> list[Sale]:
     When Redis cannot be asked they read as paused, with the counters that PostgreSQL had when the facts were cached.
     """
     sales = list(sales)
-    offer_ids = {live_key(sale.slug): [offer.id for offer in sale.offers] for sale in sales}
-    load = partial(_load_levels, offer_ids)
-    fresh_seconds = levels.stretched(LIVE_SECONDS, LIVE_STRETCH)
-    found = cache.get_many_or_set(offer_ids, load, fresh_seconds, stale_seconds=LIVE_STALE_SECONDS)
+    found = _levels(sales)
     return [_with_levels(sale, found.get(live_key(sale.slug), {})) for sale in sales]
 
 
-def _load_levels(offer_ids: Mapping[str, list[int]], keys: list[str]) -> dict[str, dict[str, Any]]:
+def _levels(sales: list[Sale]) -> dict[str, Levels]:
+    """By the key of each sale; from the caches, and without the sales that Redis does not know."""
+    offer_ids = {live_key(sale.slug): [offer.id for offer in sale.offers] for sale in sales}
+    load = partial(_load_levels, offer_ids)
+    fresh_seconds = levels.stretched(LIVE_SECONDS, LIVE_STRETCH)
+    found: dict[str, Levels] = cache.get_many_or_set(offer_ids, load, fresh_seconds, stale_seconds=LIVE_STALE_SECONDS)
+    return found
+
+
+def _load_levels(offer_ids: Mapping[str, list[int]], keys: list[str]) -> dict[str, Levels]:
     """For each key the counters of its offers, in one trip to Redis; without those that Redis does not know."""
     try:
         found = stock.levels([offer_id for key in keys for offer_id in offer_ids[key]])
@@ -262,7 +276,7 @@ class _Composed:
     """A sale as it reads until its facts, its counters or its phase change."""
 
     facts: Sale
-    levels: dict[str, dict[str, Any]]
+    levels: Levels
     until_ms: float
     sale: Sale
 
@@ -271,7 +285,7 @@ class _Composed:
 _composed: dict[str, _Composed] = {}
 
 
-def _with_levels(sale: Sale, levels: dict[str, dict[str, Any]]) -> Sale:
+def _with_levels(sale: Sale, levels: Levels) -> Sale:
     known, now = _composed.get(sale.slug), now_ms()
     if known and known.facts is sale and known.levels is levels and now < known.until_ms:
         return known.sale
@@ -283,7 +297,7 @@ def _with_levels(sale: Sale, levels: dict[str, dict[str, Any]]) -> Sale:
     return composed
 
 
-def _compose(sale: Sale, levels: dict[str, dict[str, Any]]) -> Sale:
+def _compose(sale: Sale, levels: Levels) -> Sale:
     offers = tuple(_counted(offer, levels.get(str(offer.id))) for offer in sale.offers)
     all_known = all(str(offer.id) in levels for offer in offers)
     return replace(sale, offers=offers, phase=_phase(sale, offers, all_known=all_known))

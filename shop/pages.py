@@ -15,6 +15,7 @@ from django.utils import translation
 from shop import catalog, levels
 from shop.catalog import cache
 from shop.decoded import Decoded
+from shop.lately import Lately
 
 #: Seconds a rendered page is fresh; its script asks for what is newer.
 PAGE_SECONDS = 1
@@ -44,6 +45,13 @@ _pages = Decoded[Page](Page.from_json)
 
 def of_sale(slug: str, language: str) -> Page | None:
     """The page of a published sale, or None."""
+    return _seen.of((slug, language), _of_sale, slug, language)
+
+
+_seen = Lately[Page](catalog.MOMENT_SECONDS)
+
+
+def _of_sale(slug: str, language: str) -> Page | None:
     return _page(sale_key(slug, language), partial(_load_sale, slug, language)) if catalog.is_published(slug) else None
 
 

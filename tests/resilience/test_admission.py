@@ -143,9 +143,26 @@ def test_the_unimportant_find_fewer_seats(pool: ThreadPoolExecutor) -> None:
 
     assert room.enter(0, 0) is Verdict.FULL
     important = seated(pool, room, *[(3, 127)] * 19)
-    assert room.enter(3, 127) is Verdict.FULL
 
     _empty(room, unimportant + important)
+
+
+def test_the_lowest_stand_up_for_who_ranks_above_them(pool: ThreadPoolExecutor) -> None:
+    """And hear so at once; the last who came of those goes first, and nobody rises for his equal."""
+    room = full(slots=1, threads=6)  # four seats
+    first, second = seated(pool, room, (1, 0), (1, 0))
+    important = [pool.submit(room.enter, 3, 127) for _ in range(3)]
+    eventually(lambda: room.waiting == 4 and second.done())
+    assert second.result() is Verdict.FULL
+    assert not first.done()
+
+    important.append(pool.submit(room.enter, 3, 127))
+    assert first.result(PATIENCE_SECONDS) is Verdict.FULL
+    assert room.enter(3, 127) is Verdict.FULL
+    assert room.enter(2, 0) is Verdict.FULL
+
+    _empty(room, important)
+    assert room._gave_way == set()
 
 
 def test_a_wait_in_vain_leaves_nothing_behind() -> None:
@@ -267,8 +284,8 @@ def test_the_figures_tell_what_happened() -> None:
         room.enter(2, 0, waited_seconds=0.1)
         room.leave()
 
+    eventually(lambda: room.figures(seconds=2.0).arrived == (3, 0, 3, 1))
     figures = room.figures(seconds=2.0)
-    assert figures.arrived == (3, 0, 3, 1)
     assert figures.refused == (2, 0, 0, 1)
     assert [figures.share_refused(importance) for importance in range(4)] == [2 / 3, 0.0, 0.0, 1.0]
     assert 0.1 <= figures.queue_delay_p90_seconds < 0.1 * 4 / 3
@@ -311,16 +328,25 @@ def test_budgets_grow_by_the_same_factor() -> None:
 
 
 def test_the_past_falls_off() -> None:
-    """Only whole slices of the last seconds count, and a slice that comes round again begins with nothing."""
+    """Only slices that are over count, and one that comes round again begins with nothing."""
     figures = QueueFigures(2)
     figures.note(0, 100.0, refused=True, delay_seconds=None)
-    figures.note(1, 102.0, refused=False, delay_seconds=0.02)
+    figures.note(1, 101.7, refused=False, delay_seconds=0.02)
 
     assert figures.over(2.0, 102.1).arrived == (1, 1)
     assert figures.over(1.0, 102.1).arrived == (0, 1)
     assert figures.over(1.0, 104.0) == Figures((0, 0), (0, 0), 0.0)
-    figures.note(1, 104.25, refused=False, delay_seconds=0.0)
+    figures.note(1, 104.0, refused=False, delay_seconds=0.0)
     assert figures.over(1.0, 104.3).arrived == (0, 1)
+
+
+def test_two_looks_in_a_row_see_a_burst_once() -> None:
+    """Two windows that ask for a level are two, and not the same moment seen twice."""
+    figures = QueueFigures(1)
+    for _ in range(20):
+        figures.note(0, 100.2, refused=True, delay_seconds=None)
+
+    assert [figures.over(0.25, at).arrived for at in (100.24, 100.3, 100.55)] == [(0,), (20,), (0,)]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +365,7 @@ def test_nine_of_ten_waited_no_longer(delays: list[float], least: float, most: f
     for delay in delays:
         figures.note(0, 100.0, refused=False, delay_seconds=delay)
 
-    assert least <= figures.over(1.0, 100.0).queue_delay_p90_seconds <= most
+    assert least <= figures.over(1.0, 100.3).queue_delay_p90_seconds <= most
 
 
 def test_the_refused_are_sent_away_for_longer_while_too_many_come() -> None:

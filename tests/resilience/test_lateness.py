@@ -7,6 +7,7 @@ import pytest
 from resilience import lateness
 from resilience.admission import Budgets
 from resilience.lateness import Lateness
+from resilience.queue_figures import SLICE_SECONDS
 
 BUDGETS = Budgets(least_seconds=0.02, most_seconds=0.25, burst_seconds=0.2, burst_lasts_seconds=0.15)
 
@@ -77,11 +78,12 @@ def test_whoever_is_in_time_costs_no_shard(standing: Lateness) -> None:
     assert not standing.refuses(0, 0.01, unasked)
 
 
-def test_the_figures_say_who_came_and_who_was_refused(standing: Lateness) -> None:
+def test_the_figures_say_who_came_and_who_was_refused(standing: Lateness, clock: Clock) -> None:
     for _ in range(10):
         standing.refuses(0, 0.1, lambda: 0)
 
-    found = standing.figures(1.0)
+    clock.now += SLICE_SECONDS
+    found = standing.figures(2.0)
 
     assert (found.arrived[0], found.refused[0], found.arrived[3], found.refused[3]) == (10, 10, 1, 0)
     assert found.queue_delay_p90_seconds >= 0.1
