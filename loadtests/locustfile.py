@@ -5,6 +5,7 @@ worker the plan and that worker's people, and gets its records back with Locust'
 machine needs this checkout and nothing else.
 """
 
+import gc
 import json
 import os
 import time
@@ -90,7 +91,9 @@ def _prepare(environment: Environment, **_: Any) -> None:
 
 @events.test_start.add_listener
 def _deal(environment: Environment, **_: Any) -> None:
-    """Give everybody a part before the first source starts."""
+    """Give everybody a part before the first source starts. What there is by then stays, and need not be looked at by
+    each collection of garbage: that would be a pause which looks like the shop's."""
+    gc.freeze()
     runner = environment.runner
     if not isinstance(runner, WorkerRunner):
         _begin()
@@ -128,10 +131,11 @@ def _fetched(client_id: str, data: dict[str, Any]) -> None:
 
 
 def _keep_writing() -> None:
+    """On another thread: a disk that is busy with what the shop writes down must not make this client late."""
     while True:
         gevent.sleep(WRITE_SECONDS)
         if hasattr(Source, "part"):
-            _write(Source.part.book.taken())
+            gevent.get_hub().threadpool.apply(_write, (Source.part.book.taken(),))
 
 
 @events.quitting.add_listener

@@ -16,9 +16,6 @@ from shop.local.tools import CHECKOUT
 from tests.servers import PREFIX, remove_what_killed_runs_left
 from tests.stories.running_shop import Command, RunningShop
 
-#: The shop yields to its crowd, as if that were on machines of its own: a crowd that is late measures itself.
-YIELDING = ("nice", "-n", "5")
-
 
 class OwnShop:
     """A whole `make up`, on a free port, with nothing of anybody else's in it."""
@@ -79,7 +76,7 @@ def own_shop(
         signal.signal(number, signal.default_int_handler)  # end like Ctrl-C, which stops the shop
     remove_what_killed_runs_left()
     state = State(shared_temp() / f"{PREFIX}load-{secrets.token_hex(4)}")
-    command = Command([*YIELDING, *Command().up], environment=dict(variables or {}), folder=folder)
+    command = Command(environment=dict(variables or {}), folder=folder)
     running = None
     try:
         say("starting a shop of its own (half a minute the first time)")
