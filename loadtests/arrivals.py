@@ -38,7 +38,7 @@ class Part:
         self.plan = plan
         self.book = Book(environment, plan)
         self.opened = Event()
-        if plan.shape == "mix":
+        if SHAPES[plan.shape].written:
             self.mix = Mix([kind for _, kind in people], plan.host, self.book)
         self._people = iter(people)
         #: Those who come at random come again when all have come.

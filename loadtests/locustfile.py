@@ -41,7 +41,7 @@ class People(Source):
         Crowd(self.part).person(number, cookie).live(at, clicks_after)
 
     def arrive(self, at: float, random: Random) -> None:
-        if self.part.plan.shape == "mix":
+        if SHAPES[self.part.plan.shape].written:
             self.part.mix.send_one(at, random)
             return
         shopper = Crowd(self.part).person(*self.part.person())
@@ -67,7 +67,7 @@ def _plan() -> Plan:
 def _cookies() -> list[str]:
     """One a person; for a mix, what is asked."""
     text, plan = Path(os.environ["LOAD_COOKIES"]).read_text(), _plan()
-    if plan.shape == "mix":
+    if SHAPES[plan.shape].written:
         return [json.dumps(kind) for kind in json.loads(text)]
     return text.split()[: plan.people]
 

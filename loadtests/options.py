@@ -56,7 +56,7 @@ class Options:
     def read(cls, environ: Mapping[str, str]) -> "Options":
         """Raises Refusal with one line for the first variable that makes no sense."""
         shape = environ.get("SHAPE") or "spike"
-        known = [*(name for name in SHAPES if name != "mix"), *REPORTS]
+        known = [*(name for name, shape in SHAPES.items() if not shape.written), *REPORTS]
         if shape not in known:
             raise Refusal(f"SHAPE must be one of {', '.join(known)}, not {shape!r}")
         users = round(_number(environ, "USERS", 2_000, 1, USERS_MAXIMUM))

@@ -17,6 +17,8 @@ LAST_SECONDS = 2 * PATIENCE_SECONDS + 0.5
 TIMES = 10.0
 #: Seconds of a tower and of a valley: shorter than the service may take to change its level twice.
 SQUARE_SECONDS = 5.0
+#: A burst: seconds before and after it, its own, and the part of its rate that is asked for around it.
+AROUND_SECONDS, BURST_SECONDS, AROUND = 4.0, 3.0, 0.06
 #: Steps in which a ramp climbs: each long enough to be judged by itself.
 RAMP_STEPS = 8
 
@@ -28,10 +30,16 @@ class Shape:
     herd: bool
     #: Which part of the full rate is asked for, that part of the way through.
     share: Callable[[float, Plan], float]
+    #: Single requests, which somebody has written down, instead of people; for reports alone.
+    written: bool = False
 
 
 def _square(part: float, plan: Plan) -> float:
     return 1.0 if int(part * plan.seconds / SQUARE_SECONDS) % 2 == 0 else VALLEY
+
+
+def _burst(part: float, plan: Plan) -> float:
+    return 1.0 if AROUND_SECONDS <= part * plan.seconds < AROUND_SECONDS + BURST_SECONDS else AROUND
 
 
 SHAPES = {
@@ -39,7 +47,8 @@ SHAPES = {
     "ramp": Shape("more and more, to find the knee", False, lambda part, plan: ceil(part * RAMP_STEPS) / RAMP_STEPS),
     "soak": Shape("a busy day, for as long as you like", False, lambda part, plan: SOAK),
     "square": Shape("towers and valleys of five seconds, against levels that flap", False, _square),
-    "mix": Shape("single requests of a mix, at a rate", False, lambda part, plan: 1.0),
+    "mix": Shape("single requests of a mix, at a rate", False, lambda part, plan: 1.0, written=True),
+    "burst": Shape("the same for three seconds, and a little around it", False, _burst, written=True),
     "10x": Shape("ten times the RATE, which is what the shop can", False, lambda part, plan: TIMES),
 }
 
