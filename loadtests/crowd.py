@@ -17,6 +17,7 @@ from loadtests.plan import Plan
 from loadtests.records import Record, Tail
 from shop.local.refusal import Broken
 from shop.local.tools import CHECKOUT
+from tests.free_ports import free_port
 
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 2.0
@@ -43,10 +44,13 @@ class Crowd:
             "LOAD_COOKIES": str(cookies),
             "LOAD_RECORDS": str(self._file),
         }
+        port = str(free_port())  # Locust's own is one for the whole machine, and another load may run beside this one
+        together = ("--processes", str(processes), "--master-bind-host", "127.0.0.1")
+        together += ("--master-bind-port", port, "--master-port", port)
         self._command = [
             *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--host", plan.host),
             *("--exit-code-on-error", "0", "--html", str(folder / "locust.html"), "--loglevel", "WARNING"),
-            *("--processes", str(processes)) * (processes > 1 and not workers),
+            *(together if processes > 1 and not workers else ()),
             *("--master", "--expect-workers", str(workers), "--expect-workers-max-wait", str(WORKERS_WAIT_SECONDS))
             * (workers > 0),
         ]

@@ -9,11 +9,14 @@ import gc
 import json
 import os
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import gevent
+from gevent.threadpool import ThreadPool
 from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
@@ -72,6 +75,17 @@ def _cookies() -> list[str]:
     return text.split()[: plan.people]
 
 
+def _beside(do: Callable[[list[Record]], Any], new: list[Record]) -> Any:
+    """On another thread: neither a disk that the shop keeps busy nor a long list makes this client late."""
+    return _one_thread().apply(do, (new,))
+
+
+@cache
+def _one_thread() -> ThreadPool:
+    """Of this process: Locust forks its workers. One, because two who write would mix their lines."""
+    return ThreadPool(1)
+
+
 def _write(new: list[Record]) -> None:
     with Path(os.environ["LOAD_RECORDS"]).open("a") as file:
         file.write(records.lines(new))
@@ -123,7 +137,7 @@ def _take_part(environment: Environment, msg: Any, **_: Any) -> None:
 @events.report_to_master.add_listener
 def _report(client_id: str, data: dict[str, Any]) -> None:
     if hasattr(Source, "part"):
-        data["records"] = json.dumps(Source.part.book.taken())
+        data["records"] = _beside(records.as_array, Source.part.book.taken())
 
 
 def _fetched(client_id: str, data: dict[str, Any]) -> None:
@@ -131,14 +145,13 @@ def _fetched(client_id: str, data: dict[str, Any]) -> None:
 
 
 def _keep_writing() -> None:
-    """On another thread: a disk that is busy with what the shop writes down must not make this client late."""
     while True:
         gevent.sleep(WRITE_SECONDS)
         if hasattr(Source, "part"):
-            gevent.get_hub().threadpool.apply(_write, (Source.part.book.taken(),))
+            _beside(_write, Source.part.book.taken())
 
 
 @events.quitting.add_listener
 def _write_the_rest(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, LocalRunner) and hasattr(Source, "part"):
-        _write(Source.part.book.taken())
+        _beside(_write, Source.part.book.taken())

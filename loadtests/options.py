@@ -69,7 +69,7 @@ class Options:
             limit=round(_number(environ, "LIMIT", 1, 1, USERS_MAXIMUM)),
             rate=_number(environ, "RATE", max(1.0, RATE_SHARE * users), 1, RATE_MAXIMUM),
             seed=round(_number(environ, "SEED", 1, 0, USERS_MAXIMUM * 1_000)),
-            processes=round(_number(environ, "PROCESSES", 1, 1, PROCESSES_MAXIMUM)),
+            processes=round(_number(environ, "PROCESSES", 2, 1, PROCESSES_MAXIMUM)),
             workers=round(_number(environ, "WORKERS_ELSEWHERE", 0, 0, PROCESSES_MAXIMUM)),
             spread_seconds=_number(environ, "SPREAD_SECONDS", 2, 0, 3_600),
             devices_off_ms=1_000 * _number(environ, "DEVICES_OFF_SECONDS", 0, -86_400, 86_400),

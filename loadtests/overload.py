@@ -2,8 +2,8 @@
 
 The server is the reference of the bench: a view of 5 ms of Python and 10 ms of waiting behind the shop's own waiting
 room, alone on a processor. First what it can; then Locust's sources offer multiples of that, whatever becomes of them.
-`possible` is what refusals leave, `(1 - k r/s) / (1 - r/s)`: loadtests/README.md explains it. Last, ten times the peak for
-three seconds, and how long the queue still is a second later.
+`possible` is what refusals leave, `(1 - k r/s) / (1 - r/s)`: loadtests/README.md explains it. Last, ten times the peak
+for three seconds, and how long the queue still is a second later.
 """
 
 import json

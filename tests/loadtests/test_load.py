@@ -144,7 +144,7 @@ def test_more_people_than_open_files(tmp_path: Path) -> None:
         ["sh", "-c", command], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
     )
 
-    assert_refused(ran, tmp_path, "2040 people need 2240 open files in each of 1 processes, and 1024 are allowed")
+    assert_refused(ran, tmp_path, "2040 people need 1220 open files in each of 2 processes, and 1024 are allowed")
 
 
 def test_asked_for_twice_of_what_a_shop_can_it_offers_twice(stub_shop: StartShop, tmp_path: Path) -> None:
@@ -155,6 +155,7 @@ def test_asked_for_twice_of_what_a_shop_can_it_offers_twice(stub_shop: StartShop
 
     ran = load(tmp_path, HOST=host, RATE=str(2 * capacity / 0.6), USERS="1000")
 
+    assert (tmp_path / "report" / "report.json").exists(), ran.stderr
     measures = json.loads((tmp_path / "report" / "report.json").read_text())["measures"]
     assert measures["rate_asked"] == 2 * capacity
     assert measures["rate_offered"] > 1.7 * capacity, ran.stdout

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import pytest
@@ -17,6 +17,8 @@ from tests.crowd import at_once, eventually
 #: Long enough that nothing is paid back during a test.
 AN_HOUR_SECONDS = 3600.0
 PREFIX = "rate-test:"
+#: Threads that ask at the same moment.
+CALLERS = 12
 #: What sixty additions of seconds may be wrong by.
 ROUNDING = 1e-6
 
@@ -113,6 +115,27 @@ def test_two_limits_are_one_trip_and_count_together_or_not_at_all(cache_redis: r
 
     assert limiter().retry_after((buyer, "18"), (address, "203.0.113.9")) == 0.0
     assert limiter().retry_after((buyer, "19"), (address, "203.0.113.9")) > 0
+
+
+def test_who_asks_at_the_same_moment_shares_a_trip(monkeypatch: pytest.MonkeyPatch, cache_redis: redis.Redis) -> None:
+    """And hears of its own key alone; also when Redis has forgotten the script meanwhile."""
+    once, mine, others = Limit("once", AN_HOUR_SECONDS, 1), limiter(2), limiter(2)
+    used_up = {f"key {number}" for number in range(0, CALLERS, 3)}
+    assert [key for key in used_up if others.retry_after((once, key))] == []
+    cache_redis.script_flush()
+    send, asked = mine._trips._send, commands(cache_redis)
+
+    def send_when_all_are_there(callers: Sequence[Mapping[str, Limit]]) -> Sequence[Sequence[float] | Exception]:
+        eventually(lambda: len(callers) + mine._trips.waiting >= CALLERS or mine._trips.batches == 2)
+        return send(callers)
+
+    monkeypatch.setattr(mine._trips, "_send", send_when_all_are_there)
+    keys = [f"key {number}" for number in range(CALLERS)]
+    waits = at_once(keys, lambda key: mine.retry_after((once, key)))
+
+    assert {key for key, wait in zip(keys, waits, strict=True) if wait} == used_up
+    assert mine._trips.batches == 2
+    assert commands(cache_redis) == asked + CALLERS + 1  # the first of all met no script, and came again
 
 
 def test_nobody_asked_is_nobody_refused(cache_redis: redis.Redis) -> None:
