@@ -33,6 +33,10 @@ OPTIONS = {
     "Dir::State::status": "/var/lib/dpkg/status",  # else apt fetches what the machine has
 }
 
+#: Where libraries are below the root. Those of the second folder are looked for where they would be installed, and
+#: nowhere else unless somebody says so.
+LIBRARIES = ("usr/lib/*-linux-*", "usr/lib/*-linux-*/pulseaudio")
+
 Run = Callable[[Service, float], None]
 
 
@@ -57,7 +61,7 @@ def _unpacked(kinds: Sequence[Kind], tools: Tools, account: Account | None) -> d
 
 
 def _program(kind: Kind, root: Path, account: Account | None) -> Program | None:
-    libraries = tuple(sorted(root.glob("usr/lib/*-linux-*")))
+    libraries = tuple(path for where in LIBRARIES for path in sorted(root.glob(where)))
     return best(kind, programs_in(list(root.glob(kind.debian_folder)), kind, ORIGIN, account, libraries))
 
 

@@ -15,6 +15,8 @@ CLICKS_A_SECOND = 60_000
 BUYERS = 4_000
 #: Seconds until a ticket is surely younger than the last hold, by whichever clock.
 LATER_SECONDS = sold_out.CLOCKS_DIFFER_MS / 1000 + 0.1
+#: Reservations that one script makes: a million take longer than a client waits for an answer.
+FILL_AT_ONCE = 50_000
 #: Part of the clicks that must have become holds of their own.
 NEARLY_ALL = 0.98
 
@@ -58,12 +60,13 @@ class Buy:
 
 def _fill(house: House, offer_id: int, reservations: int) -> None:
     """So many reservations of strangers, as Redis keeps them: what the script looks at when an offer is large."""
-    if reservations:
-        house.redis.eval(_FILL, 2, _keys.reservations(offer_id), _keys.buyers(offer_id), offer_id, reservations)
+    for first in range(1, reservations + 1, FILL_AT_ONCE):
+        last = min(first + FILL_AT_ONCE - 1, reservations)
+        house.redis.eval(_FILL, 2, _keys.reservations(offer_id), _keys.buyers(offer_id), offer_id, first, last)
 
 
 _FILL = """
-for number = 1, tonumber(ARGV[2]) do
+for number = tonumber(ARGV[2]), tonumber(ARGV[3]) do
     local name = string.format('%d-%022d', ARGV[1], number)
     redis.call('HSET', KEYS[1], name, 'held:' .. number .. ':1')
     redis.call('HSET', KEYS[2], number, '1:' .. name)
