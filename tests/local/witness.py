@@ -19,6 +19,8 @@ name, diary, *habits = sys.argv[1:]
 
 #: Seconds that one who lingers needs: long enough to be overtaken by one who does not wait for it.
 LINGER_SECONDS = 0.2
+#: Seconds after which a signal is noticed at the latest.
+LOOK_SECONDS = 0.05
 
 
 def note(word: str) -> None:
@@ -50,4 +52,4 @@ for habit in habits:
     if habit.startswith("ready="):
         Path(habit.removeprefix("ready=")).touch()
 while True:
-    signal.pause()
+    time.sleep(LOOK_SECONDS)  # not `signal.pause`, which sleeps on when a signal comes just before it
