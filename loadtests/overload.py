@@ -11,12 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from loadtests.contenders.overload.goodput import SPIKE, SPIKE_OVER_SECONDS
 from loadtests.contenders.overload.load import Kind
-from loadtests.contenders.overload.prices import bound, price_of_a_refusal, prices
-from loadtests.contenders.overload.scenes import BUYERS, SCENES
+from loadtests.contenders.overload.prices import Prices, bound, price_of_a_refusal, prices
+from loadtests.contenders.overload.scenes import BUYERS, SCENES, Scene
 from loadtests.contenders.overload.serving import Server, served
 from loadtests.contenders.overload.tally import GOOD_SECONDS
 from loadtests.crowd import Crowd
@@ -97,7 +96,11 @@ def main(options: Options, say: Callable[[str], object]) -> int:
     options.report.mkdir(parents=True, exist_ok=True)
     seconds = min(options.seconds, WINDOW_SECONDS)
     with open_house(lambda line: None) as house:
-        *windows, burst = _measured(house, seconds, options, say)
+        scene = SCENES["reference"](house)
+        known, refusal = _priced(house, scene)
+        say(f"peak {known.peak:.0f} answers/s; a refusal costs {100 * refusal:.2f} % of an answer")
+        windows = list(_windows(house, scene, known, refusal, seconds, options, say))
+        burst = _burst(house, scene, SPIKE * known.peak, options)
     table = f"{markdown(windows)}\n{burst}"
     (options.report / "overload.md").write_text(table)
     told = {"windows": [asdict(each) for each in windows], "burst": asdict(burst)}
@@ -119,14 +122,23 @@ def verdict(windows: Sequence[Window], burst: Burst) -> tuple[Status, str]:
     return Status.PASS, "with admission, what is possible was reached at every multiple"
 
 
-def _measured(house: House, seconds: float, options: Options, say: Callable[[str], object]) -> Iterator[Any]:
-    """Each Window, and the Burst as the last."""
-    scene = SCENES["reference"](house)
+def _priced(house: House, scene: Scene) -> tuple[Prices, float]:
+    """What answers cost, and a refusal, as a part of an answer."""
     with served(house, scene.without, scene.kinds) as server:
         known = prices(server, scene, PRICE_SECONDS)
     with served(house, scene.refusing) as server:
-        refusal = price_of_a_refusal(server, scene, PRICE_SECONDS) / known.answer
-    say(f"peak {known.peak:.0f} answers/s; a refusal costs {100 * refusal:.2f} % of an answer")
+        return known, price_of_a_refusal(server, scene, PRICE_SECONDS) / known.answer
+
+
+def _windows(
+    house: House,
+    scene: Scene,
+    known: Prices,
+    refusal: float,
+    seconds: float,
+    options: Options,
+    say: Callable[[str], object],
+) -> Iterator[Window]:
     for admission, target in ((True, scene.within), (False, scene.without)):
         for times in (CALM, *OVERLOADS):
             with served(house, target, scene.kinds) as server:  # a new one: what queued before does not count
@@ -137,9 +149,12 @@ def _measured(house: House, seconds: float, options: Options, say: Callable[[str
                 f"  {times:4g}x {'with' if admission else 'without':8} good {made.good:6.0f}/s of {made.offered:6.0f}/s"
             )
             yield made
+
+
+def _burst(house: House, scene: Scene, rate: float, options: Options) -> Burst:
+    seconds = AROUND_SECONDS + BURST_SECONDS + AROUND_SECONDS
     with served(house, scene.within, scene.kinds) as server:
-        seconds = AROUND_SECONDS + BURST_SECONDS + AROUND_SECONDS
-        yield burst_of(_offer(server, scene.kinds, "burst", SPIKE * known.peak, seconds, options), SPIKE * known.peak)
+        return burst_of(_offer(server, scene.kinds, "burst", rate, seconds, options), rate)
 
 
 def burst_of(asked: Evidence, rate: float) -> Burst:

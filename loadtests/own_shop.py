@@ -1,7 +1,6 @@
 """The shop that a load meets: one of our own with its own state, or somebody else's."""
 
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -85,7 +84,6 @@ def own_shop(
             running = RunningShop(state.path, command)
         except AssertionError as failed:
             raise Broken(f"the shop did not come up: {failed}") from failed
-        os.sync()  # what was installed and made just now is written before somebody measures, and not meanwhile
         yield OwnShop(running)
     finally:
         if running:

@@ -8,18 +8,9 @@ from resilience import lateness
 from resilience.admission import Budgets
 from resilience.lateness import Lateness
 from resilience.queue_figures import SLICE_SECONDS
+from tests.clock import Clock
 
 BUDGETS = Budgets(least_seconds=0.02, most_seconds=0.25, burst_seconds=0.2, burst_lasts_seconds=0.15)
-
-
-class Clock:
-    """`time`, as far as the module uses it."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

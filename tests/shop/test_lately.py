@@ -7,18 +7,9 @@ from django.core.cache import caches
 
 from shop import lately
 from shop.lately import KEYS_MAXIMUM, Lately
+from tests.clock import Clock
 
 SECONDS = 0.02
-
-
-class Clock:
-    """`time`, as far as the module uses it."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Shelf:

@@ -14,6 +14,7 @@ from loadtests.contenders.overload.scenes import BUYERS, SCENES, SHARES
 from loadtests.contenders.overload.serving import Server, served
 from loadtests.figures import Sample
 from loadtests.house import House
+from loadtests.shapes import AROUND, BURST_SECONDS
 
 #: So much longer than other measurements: the issue asks for windows of 20 s.
 TIMES_SECONDS = 10
@@ -28,7 +29,8 @@ BUYERS_FIT = 0.9
 #: Of the peak: where refusals alone take the processor, nothing behind the door can hold a bar.
 NEXT_TO_NOTHING = 0.05
 #: A spike, in multiples of the peak: before it, while it lasts, and afterwards.
-SPIKE_BETWEEN, SPIKE, SPIKE_SECONDS = 0.6, 10, 3.0
+SPIKE, SPIKE_SECONDS = 10, BURST_SECONDS
+SPIKE_BETWEEN = AROUND * SPIKE
 #: Seconds after a spike in which its queue must be gone, and for how long it is looked at then.
 SPIKE_OVER_SECONDS, SPIKE_LOOK_SECONDS = 1.0, 3.0
 
