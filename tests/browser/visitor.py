@@ -44,6 +44,10 @@ class Visitor:
         self.page.wait_for_url(f"**{then}")
         return self.page
 
+    def asks(self, path: str) -> int:
+        """The status of an answer that no page shows: a page that loads itself again would cut a navigation short."""
+        return self.page.request.get(path).status
+
     def obstacles(self) -> list[str]:
         """What axe finds grave on the page as it stands. The page must allow scripts."""
         self.page.evaluate(AXE.read_text())
