@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -96,11 +97,20 @@ def _prepare(environment: Environment, **_: Any) -> None:
     many_connections()
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
+        _stand_alone()
         runner.register_message(PART, _take_part)
     if isinstance(runner, MasterRunner):
         environment.events.worker_report.add_listener(_fetched)
     if isinstance(runner, LocalRunner):
         gevent.spawn(_keep_writing)
+
+
+def _stand_alone() -> None:
+    """Be a session of one's own. Linux shares its processors fairly among sessions (autogroup in sched(7)), and each
+    process of the shop is one: together with others in ours, this client would have a part of the share of one of them.
+    """
+    with suppress(PermissionError):  # started by hand, or by Locust on another machine: it is one, or leads its job
+        os.setsid()
 
 
 @events.test_start.add_listener
