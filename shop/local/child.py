@@ -11,6 +11,7 @@ from shop.local.accounts import as_account
 from shop.local.identity import birth
 from shop.local.ledger import Entry
 from shop.local.logs import Log
+from shop.local.precedence import give_way
 from shop.local.service import Service
 
 #: Seconds a process may take to finish before its whole group is killed.
@@ -42,6 +43,8 @@ class Child:
                 start_new_session=True,  # else Ctrl-C reaches the databases before the web server has finished
                 **as_account(service.account),
             )
+        if service.gives_way:
+            give_way(process.pid)
         entry = Entry(
             service.name,
             process.pid,

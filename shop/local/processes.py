@@ -40,7 +40,7 @@ def application(environment: Environment, web: list[Service], state: Path) -> li
         *web,
         worker(environment, state / "worker.ready"),
         beat(environment, state / "beat-schedule"),
-        _python("roll", ["manage.py", "demo", "--roll"], environment),
+        _python("roll", ["manage.py", "demo", "--roll"], environment, gives_way=True),
     ]
 
 
@@ -51,6 +51,7 @@ def provider(environment: Environment) -> Service:
         ["-m", "shop.local.provider"],
         environment,
         is_ready=lambda: http_answers(port, "/", host),
+        gives_way=True,
     )
 
 
@@ -79,6 +80,7 @@ def lane(name: str, environment: Environment, options: Options, socket: Path) ->
         {**environment, **_web_variables(name), "TRUSTED_PROXIES": "1"},  # which is the edge
         is_ready=lambda: http_answers_on(socket, "/readyz", host),
         ready_file=socket,  # granian does not take over one that a killed process has left
+        gives_way=name != "express",
     )
 
 
@@ -107,12 +109,13 @@ def worker(environment: Environment, ready_file: Path) -> Service:
         ],
         {**environment, "WORKER_READY_FILE": str(ready_file)},
         ready_file=ready_file,
+        gives_way=True,
     )
 
 
 def beat(environment: Environment, schedule: Path) -> Service:
     arguments = ["--schedule", str(schedule), "--pidfile=", "--loglevel", "WARNING"]
-    return _python("beat", ["-m", "celery", "-A", "shop", "beat", *arguments], environment)
+    return _python("beat", ["-m", "celery", "-A", "shop", "beat", *arguments], environment, gives_way=True)
 
 
 def _python(name: str, arguments: list[str], environment: Environment, **how: object) -> Service:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,30 @@ def test_each_child_leads_a_session_of_its_own(stage: Stage) -> None:
     for name in ("web", "worker"):
         [pid] = stage.pids(name)
         assert os.getsid(pid) == pid
+
+
+def test_who_gives_way_is_last_for_a_processor(state: State) -> None:
+    """It and all that it starts, as processes and as the session that Linux counts first."""
+    polite = Child.start(replace(witness(state, "worker", ["parent"]), gives_way=True), Log(state.log / "worker.log"))
+    first = Child.start(witness(state, "web", []), Log(state.log / "web.log"))
+    stage = Stage(state)
+    assert eventually(lambda: len(stage.diary) == 3)
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    [grandchild] = stage.pids("worker-child")
+    assert [_niceness(pid) - ours for pid in (polite.entry.pid, grandchild, first.entry.pid)] == [5, 5, 0]
+    if Path("/proc/self/autogroup").exists():
+        assert [_niceness_of_session(pid) for pid in (polite.entry.pid, grandchild, first.entry.pid)] == [5, 5, 0]
+    stop_together([polite, first])
+
+
+def _niceness(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def _niceness_of_session(pid: int) -> int:
+    """Said as `/autogroup-25 nice 5`."""
+    return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
 
 
 # --- signals

@@ -54,6 +54,14 @@ def test_a_death_in_mid_sale_loses_nothing(shop: RunningShop, victim: str) -> No
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
+def test_what_sells_goes_first(shop: RunningShop) -> None:
+    """When all processors are busy: pages and what is written down behind them give way, also after a new start."""
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {entry["name"] for entry in shop.book() if os.getpriority(os.PRIO_PROCESS, entry["pid"]) > ours} == {
+        *("pages", "worker", "beat", "provider", "roll")
+    }
+
+
 def reserves(browser: Browser) -> str | None:
     """Click as an impatient person does: again and again with the same ticket. Answers the status address."""
     try:
