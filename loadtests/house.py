@@ -110,6 +110,7 @@ class House:
             environment={**self.environment, "WORKER_READY_FILE": str(ready)},
             folder=CHECKOUT,
             ready_file=ready,
+            gives_way=True,  # as the shop's worker does
         )
         self._running.supervisor.start([service])
         return self._running.pid(name)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import secrets
+from collections.abc import Iterable
 
 from inventory import reservations
 from loadtests.contenders.selling import must_be_reserved, open_offer, wish
@@ -43,12 +44,11 @@ def offers_on_sale(count: int) -> dict[int, str]:
     return {offer_id: slug_of(offer_id) for offer_id in offers}
 
 
-def clicks(offers: dict[int, str], count: int) -> list[bytes]:
-    """A click of a new buyer each, with a ticket that was given just now, spread over the offers."""
+def clicks(offers: dict[int, str], count: int, people: Iterable[int] = _numbers) -> list[bytes]:
+    """A click of another buyer each, with a ticket that was given just now, spread over the offers. `people` have
+    accounts where orders are to be written."""
     requests = []
-    for (offer_id, slug), number in zip(
-        itertools.cycle(offers.items()), itertools.islice(_numbers, count), strict=False
-    ):
+    for (offer_id, slug), number in zip(itertools.cycle(offers.items()), itertools.islice(people, count), strict=False):
         buyer = Buyer(number, secrets.token_bytes(8), now_ms())
         sealed, _ = tickets.issue(offer_id, buyer)
         body = json.dumps({"offer": offer_id, "units": 1, "ticket": sealed})

@@ -36,7 +36,8 @@ class ClickToRecorded:
         self._house.run_beside("worker", WORKER)
         server = serving.shop(self._house, "express", "express")
         offers = prepared.offers_on_sale(1)
-        clicks = prepared.clicks(offers, int(1.2 * RATE * seconds))
+        count = int(1.2 * RATE * seconds)
+        clicks = prepared.clicks(offers, count, self._house.people(count))
         kinds = [Kind(BUYING, 1.0, [click.decode() for click in clicks])]
         serving.look_at(server, offers.values())
         watch = _Watch()

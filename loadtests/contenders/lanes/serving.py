@@ -68,11 +68,13 @@ def _look(connection: http.client.HTTPConnection, slug: str) -> int:
 _ports: dict[str, int] = {}
 
 
-def behind_granian(house: House, name: str, application: str, variables: Mapping[str, str] | None = None) -> Server:
+def behind_granian(
+    house: House, name: str, application: str, variables: Mapping[str, str] | None = None, *, gives_way: bool = False
+) -> Server:
     """The application at this `module:name`, served as the shop is."""
     port = _ports.setdefault(name, free_port())
     arguments = granian(Options.read({}), "--host", "127.0.0.1", "--port", str(port), application=application)
-    return _server(house, name, port, [*PINNED, sys.executable, *arguments], variables or {})
+    return _server(house, name, port, [*PINNED, sys.executable, *arguments], variables or {}, gives_way)
 
 
 def shop(house: House, name: str, lane: str) -> Server:
@@ -87,7 +89,7 @@ def shop(house: House, name: str, lane: str) -> Server:
         "COUNTED": "shop.wsgi:application",
         "PROMETHEUS_MULTIPROC_DIR": str(numbers),
     }
-    return behind_granian(house, name, COUNTED, variables)
+    return behind_granian(house, name, COUNTED, variables, gives_way=lane != "express")
 
 
 def behind_gunicorn(house: House, name: str, module: str) -> Server:
@@ -101,7 +103,14 @@ def behind_gunicorn(house: House, name: str, module: str) -> Server:
     return _server(house, name, port, command, {"COUNTED": f"{module}:application"})
 
 
-def _server(house: House, name: str, port: int, command: Sequence[str], variables: Mapping[str, str]) -> Server:
+def _server(
+    house: House,
+    name: str,
+    port: int,
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    gives_way: bool = False,
+) -> Server:
     host, sql = f"127.0.0.1:{port}", house.state.path / f"{name}.sql"
 
     def service() -> Service:
@@ -111,6 +120,7 @@ def _server(house: House, name: str, port: int, command: Sequence[str], variable
             environment={**house.environment, "SHOP_URL": f"http://{host}", "SQL_FILE": str(sql), **variables},
             folder=CHECKOUT,
             is_ready=lambda: http_answers(port, "/livez", host),
+            gives_way=gives_way,
         )
 
     return Server(port, house.keep_running(name, service), sql)
