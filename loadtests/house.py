@@ -20,6 +20,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from loadtests.contenders.overload import processors
+from shop.local import processes
 from shop.local.accounts import shared_temp
 from shop.local.programs import Kind, Program
 from shop.local.servers import SERVERS, Running, start_all
@@ -110,7 +111,7 @@ class House:
             environment={**self.environment, "WORKER_READY_FILE": str(ready)},
             folder=CHECKOUT,
             ready_file=ready,
-            gives_way=True,  # as the shop's worker does
+            niceness=processes.BEHIND,  # as the shop's worker
         )
         self._running.supervisor.start([service])
         return self._running.pid(name)

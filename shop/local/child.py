@@ -43,8 +43,8 @@ class Child:
                 start_new_session=True,  # else Ctrl-C reaches the databases before the web server has finished
                 **as_account(service.account),
             )
-        if service.gives_way:
-            give_way(process.pid)
+        if service.niceness:
+            give_way(process.pid, service.niceness)
         entry = Entry(
             service.name,
             process.pid,

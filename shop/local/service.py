@@ -30,8 +30,8 @@ class Service:
 
     #: A server holds data: one that outlives a killed supervisor is taken over instead of being started again.
     is_server: bool = False
-    #: What sells comes before it when there are not processors enough for both.
-    gives_way: bool = False
+    #: How far it gives way when there are not processors enough (`precedence.py`).
+    niceness: int = 0
     socket: Path | None = None
 
     def ready(self) -> bool:

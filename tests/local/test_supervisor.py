@@ -46,7 +46,7 @@ def test_each_child_leads_a_session_of_its_own(stage: Stage) -> None:
 
 def test_who_gives_way_is_last_for_a_processor(state: State) -> None:
     """It and all that it starts, as processes and as the session that Linux counts first."""
-    polite = Child.start(replace(witness(state, "worker", ["parent"]), gives_way=True), Log(state.log / "worker.log"))
+    polite = Child.start(replace(witness(state, "worker", ["parent"]), niceness=5), Log(state.log / "worker.log"))
     first = Child.start(witness(state, "web", []), Log(state.log / "web.log"))
     stage = Stage(state)
     assert eventually(lambda: len(stage.diary) == 3)

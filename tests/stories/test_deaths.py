@@ -57,8 +57,10 @@ def test_a_death_in_mid_sale_loses_nothing(shop: RunningShop, victim: str) -> No
 def test_what_sells_goes_first(shop: RunningShop) -> None:
     """When all processors are busy: pages and what is written down behind them give way, also after a new start."""
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert {entry["name"] for entry in shop.book() if os.getpriority(os.PRIO_PROCESS, entry["pid"]) > ours} == {
-        *("pages", "worker", "beat", "provider", "roll")
+    niceness = {entry["name"]: os.getpriority(os.PRIO_PROCESS, entry["pid"]) - ours for entry in shop.book()}
+    assert {name: nice for name, nice in niceness.items() if nice} == {
+        "pages": 10,
+        **dict.fromkeys(("worker", "beat", "provider", "roll"), 5),
     }
 
 

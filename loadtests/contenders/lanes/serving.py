@@ -12,7 +12,7 @@ from loadtests.contenders.overload import processors
 from loadtests.house import House
 from shop.local.options import Options
 from shop.local.pings import http_answers
-from shop.local.processes import WEB_THREADS, granian
+from shop.local.processes import NICENESS, WEB_THREADS, granian
 from shop.local.service import Service
 from shop.local.tools import CHECKOUT
 from tests.free_ports import free_port
@@ -69,12 +69,12 @@ _ports: dict[str, int] = {}
 
 
 def behind_granian(
-    house: House, name: str, application: str, variables: Mapping[str, str] | None = None, *, gives_way: bool = False
+    house: House, name: str, application: str, variables: Mapping[str, str] | None = None, *, niceness: int = 0
 ) -> Server:
     """The application at this `module:name`, served as the shop is."""
     port = _ports.setdefault(name, free_port())
     arguments = granian(Options.read({}), "--host", "127.0.0.1", "--port", str(port), application=application)
-    return _server(house, name, port, [*PINNED, sys.executable, *arguments], variables or {}, gives_way)
+    return _server(house, name, port, [*PINNED, sys.executable, *arguments], variables or {}, niceness)
 
 
 def shop(house: House, name: str, lane: str) -> Server:
@@ -89,7 +89,7 @@ def shop(house: House, name: str, lane: str) -> Server:
         "COUNTED": "shop.wsgi:application",
         "PROMETHEUS_MULTIPROC_DIR": str(numbers),
     }
-    return behind_granian(house, name, COUNTED, variables, gives_way=lane != "express")
+    return behind_granian(house, name, COUNTED, variables, niceness=NICENESS[lane])
 
 
 def behind_gunicorn(house: House, name: str, module: str) -> Server:
@@ -109,7 +109,7 @@ def _server(
     port: int,
     command: Sequence[str],
     variables: Mapping[str, str],
-    gives_way: bool = False,
+    niceness: int = 0,
 ) -> Server:
     host, sql = f"127.0.0.1:{port}", house.state.path / f"{name}.sql"
 
@@ -120,7 +120,7 @@ def _server(
             environment={**house.environment, "SHOP_URL": f"http://{host}", "SQL_FILE": str(sql), **variables},
             folder=CHECKOUT,
             is_ready=lambda: http_answers(port, "/livez", host),
-            gives_way=gives_way,
+            niceness=niceness,
         )
 
     return Server(port, house.keep_running(name, service), sql)
