@@ -100,12 +100,10 @@ class House:
         """An errand, to its end. Raises Broken when it fails."""
         self._running.supervisor.run(service)
 
-    def run_beside(self, name: str, arguments: Sequence[str]) -> int:
-        """Start Python with these arguments, once, and wait for its WORKER_READY_FILE; answers its process."""
-        with suppress(KeyError):
-            return self._running.pid(name)
+    def worker(self, name: str, arguments: Sequence[str]) -> Service:
+        """Python with these arguments, ready as soon as its WORKER_READY_FILE is there."""
         ready = Path(self.environment["STATE"]) / f"{name}.ready"
-        service = Service(
+        return Service(
             name=name,
             command=[sys.executable, *arguments],
             environment={**self.environment, "WORKER_READY_FILE": str(ready)},
@@ -113,8 +111,6 @@ class House:
             ready_file=ready,
             niceness=processes.BEHIND,  # as the shop's worker
         )
-        self._running.supervisor.start([service])
-        return self._running.pid(name)
 
     @contextmanager
     def running(self, service: Service) -> Iterator[int]:

@@ -36,7 +36,7 @@ class TaskPerOrder:
         self._house = house
 
     def measure(self, seconds: float) -> list[Sample]:
-        worker = self._house.run_beside("one-by-one", WORKER)
+        worker = self._house.keep_running("one-by-one", lambda: self._house.worker("one-by-one", WORKER))
         tasks = max(TASKS_MINIMUM, int(TASKS_A_SECOND * seconds))
         os.kill(worker, signal.SIGSTOP)
         try:
