@@ -14,7 +14,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -57,6 +57,8 @@ OF_SALE: dict[str, tuple[Hot, str, Importance]] = {
 RESERVATIONS = "/reservations/"
 #: Names under which the shop has been asked for and may be; more of them are only looked at anew.
 HOSTS_REMEMBERED = 64
+#: Addresses of sales that are remembered, and the characters of one: there are five for each sale.
+ADDRESSES_REMEMBERED, ADDRESS_CHARACTERS = 1_024, 100
 
 _SLUG = re.compile(r"[-a-zA-Z0-9_]+")  # Django's
 _RESERVATION = re.compile(r"[!-.0-~]+")  # plain characters but a slash: the view knows what a name is
@@ -70,14 +72,19 @@ logger = logging.getLogger(__name__)
 def route(path: str) -> Route | None:
     """None for all addresses but the hot ones."""
     if path.startswith(SALES):
-        slug, slash, verb = path[len(SALES) :].partition("/")
-        if slash and verb in OF_SALE and _SLUG.fullmatch(slug):
-            return (*OF_SALE[verb], {"slug": slug})
-    elif path.startswith(RESERVATIONS) and _RESERVATION.fullmatch(path, len(RESERVATIONS)):
+        return _of_sale(path) if len(path) <= ADDRESS_CHARACTERS else _of_sale.__wrapped__(path)
+    if path.startswith(RESERVATIONS) and _RESERVATION.fullmatch(path, len(RESERVATIONS)):
         return reservation.status, "reservation", Importance.FOLLOWING, {"reservation_id": path[len(RESERVATIONS) :]}
-    elif path == "/":
+    if path == "/":
         return storefront.sales, "sales", Importance.BROWSING, {}
     return None
+
+
+@lru_cache(ADDRESSES_REMEMBERED)
+def _of_sale(path: str) -> Route | None:
+    """A micro-second, of the twenty that the live state takes: a few addresses are asked for all the time."""
+    slug, slash, verb = path[len(SALES) :].partition("/")
+    return (*OF_SALE[verb], {"slug": slug}) if slash and verb in OF_SALE and _SLUG.fullmatch(slug) else None
 
 
 class ExpressLane:

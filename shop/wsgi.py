@@ -1,5 +1,6 @@
 """What granian serves: the express lane, the door behind it, and Django behind that."""
 
+import gc
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
@@ -20,3 +21,4 @@ express = ExpressLane(django, door)
 application: Application = door if settings.LANE == "pages" else express
 level_watch.start(express.lateness.figures if settings.LANE == "express" else rooms().public.figures)
 wiring.share_breakers()
+gc.freeze()  # what has been made by now stays: a collection that looks at all of it would hold up every request

@@ -126,6 +126,18 @@ def test_the_hot_addresses_are_those_of_django(sale: Sale) -> None:
         assert views[found[1]] is found[0]
 
 
+def test_made_up_addresses_do_not_fill_the_memory() -> None:
+    """More of them than are remembered are answered all the same, and long ones are not remembered at all."""
+    express._of_sale.cache_clear()
+    long_slug = "x" * express.ADDRESS_CHARACTERS
+
+    found = [express.route(f"/sales/{slug}/state") for slug in (*range(2 * express.ADDRESSES_REMEMBERED), long_slug)]
+
+    assert [each and each[3]["slug"] for each in found[-2:]] == [str(2 * express.ADDRESSES_REMEMBERED - 1), long_slug]
+    remembered = express._of_sale.cache_info()
+    assert (remembered.currsize, remembered.misses) == (express.ADDRESSES_REMEMBERED, len(found) - 1)
+
+
 @pytest.mark.parametrize(("which", "importance"), [("", Importance.LOOKING), ("state", Importance.LOOKING)])
 def test_who_waited_too_long_is_turned_away(settings: Settings, sale: Sale, which: str, importance: Importance) -> None:
     """By the stamp of the edge; with constant bytes and a time to come back."""
