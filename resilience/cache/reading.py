@@ -180,11 +180,16 @@ class Reading:
 
         without = [name for name in missing if not self._serve_old(name, entries.get(name))]
         old = set(missing) - set(without)
-        to_refresh = [name for name in old if grants[name].leased]
-        if to_refresh:
-            self._stack.in_background(to_refresh, lambda names: self._loading.refresh(names, self._leases))
+        self._refresh_leased([name for name in old if grants[name].leased])
         to_load = [name for name in without if grants[name].leased]
         return to_load, [name for name in without if not grants[name].leased]
+
+    def _refresh_leased(self, names: list[str]) -> None:
+        """In the background. Leases of keys that are being refreshed already go back: whoever does that may wait for a
+        tier that hangs, and will want a lease of its own."""
+        needless = self._stack.in_background(names, lambda names: self._loading.refresh(names, self._leases))
+        if needless:
+            self._leases.release(needless)
 
     def _refresh(self, names: list[str], seen: Mapping[str, bytes]) -> None:
         """Load what is due but fresh, if nobody else does."""

@@ -171,13 +171,14 @@ class Stack:
 
     # --- work
 
-    def in_background(self, names: Iterable[str], refresh: Callable[[list[str]], object]) -> None:
-        """Call `refresh` with those of the names that nobody of this process refreshes now."""
+    def in_background(self, names: Iterable[str], refresh: Callable[[list[str]], object]) -> set[str]:
+        """Call `refresh` with those of the names that nobody of this process refreshes now; answers the others."""
         with self._changing:
             free = [name for name in names if name not in self._refreshing]
             self._refreshing.update(free)
         if free:
             self._refreshers.submit(self._refresh, free, refresh)
+        return set(names).difference(free)
 
     @property
     def is_refreshing(self) -> bool:
