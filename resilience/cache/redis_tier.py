@@ -23,6 +23,9 @@ from resilience.refused import Refused
 SCAN_COUNT = 1_000
 #: Keys of one script: 1 000 keep Redis from others for a millisecond. More go as several scripts in the same trip.
 PORTION_KEYS = 1_000
+#: Milliseconds of a lease that was asked for longer ago than its asker listens: less than most old values serve, and
+#: more than most loads take.
+ORPHAN_MS = 500
 #: A key may come from an address that somebody typed: half a surrogate in it must not look like a Redis that fails.
 ODD_NAMES = "surrogatepass"
 
@@ -63,7 +66,10 @@ class RedisTier:
         names, grants = list(names), {}
         portions = self._portions(names)
         questions = [
-            (self._both(portion), [token, lease_ms, now_ms, *(seen.get(name, b"") for name in portion)])
+            (
+                self._both(portion),
+                [token, lease_ms, now_ms, self._listens_ms, ORPHAN_MS, *(seen.get(name, b"") for name in portion)],
+            )
             for portion in portions
         ]
         for portion, found in zip(portions, self._run("acquire", questions), strict=True):
@@ -153,6 +159,11 @@ class RedisTier:
                 yield
         except (Refused, redis.RedisError, OSError) as error:
             raise TierAway(f"cache Redis: {error!r}") from error
+
+    @cached_property
+    def _listens_ms(self) -> int:
+        """How long an answer is waited for; 0 where it is for ever."""
+        return int(1000 * (self._client.connection_pool.connection_kwargs.get("socket_timeout") or 0))
 
     @cached_property
     def _client(self) -> Any:
