@@ -18,7 +18,7 @@ local token, lease_ms, now_ms, listens_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]),
 local found = {}
 
 local time = redis.call('TIME')
-if listens_ms > 0 and time[1] * 1000 + math.floor(time[2] / 1000) - now_ms > listens_ms then
+if listens_ms > 0 and time[1] * 1000 + math.floor(time[2] / 1000) - now_ms >= listens_ms then
     lease_ms = math.min(lease_ms, ARGV[5])
 end
 
