@@ -1,7 +1,6 @@
 """A lease is for somebody who loads: nobody keeps one and does not."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ def test_a_lease_goes_back_when_the_key_is_refreshed_already(cache: TieredCache)
     nobody load for as long as a lease lasts, and the old value ends sooner."""
     name, stack, held_up = cache._name("key", None), cache.stack, threading.Event()
     cache.get_or_set("key", "old", FRESH_SECONDS)
-    time.sleep(2 * FRESH_SECONDS)  # by the clock it goes stale, sooner or later by a tenth
+    eventually(lambda: not stack.has_fresh(name))
     stack.in_background([name], lambda _: held_up.wait(PATIENCE_SECONDS))
     try:
         assert cache.get_or_set("key", "new", FRESH_SECONDS) == "old"
