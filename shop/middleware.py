@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 
@@ -39,6 +41,23 @@ class RequestFrame:
         """Its log lines name the sale, once the address has been understood."""
         if slug := kwargs.get("slug"):
             label(sale=slug)
+
+
+class Sessions(SessionMiddleware):
+    """Django's, which writes a session when its view has ended. That PostgreSQL is away by then is said as it is:
+    Django takes every failure for a session that somebody has deleted meanwhile, and the request for a senseless one.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        try:
+            return super().process_response(request, response)
+        except SessionInterrupted as interrupted:
+            failed = interrupted.__context__ and interrupted.__context__.__context__  # while it told of what, of what
+            if not isinstance(failed, DATABASE_AWAY):
+                raise
+        except DATABASE_AWAY:
+            pass
+        return answers.answer(request, "BACK_SOON")
 
 
 class ForeignPostRefusal:

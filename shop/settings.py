@@ -219,7 +219,7 @@ MIDDLEWARE = [
     "shop.middleware.RequestFrame",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "shop.middleware.Sessions",
     "django.middleware.locale.LocaleMiddleware",
     "shop.middleware.SenselessValueRefusal",
     "shop.middleware.DatabaseAwayAnswer",

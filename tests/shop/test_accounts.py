@@ -1,6 +1,6 @@
 """Signing in, up and out: Django's session for staff pages, the buyer cookie for everything else, both at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +28,25 @@ FOREIGN = [
 @pytest.fixture
 def user(transactional_db: None) -> User:
     return User.objects.create_user("mallory", password=PASSWORD)
+
+
+@pytest.fixture
+def session_update(transactional_db: None) -> Iterator[Callable[[str], None]]:
+    """Says, in PL/pgSQL, what PostgreSQL does when a session that there is already is written."""
+
+    def becomes(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE FUNCTION pg_temp.instead() RETURNS trigger LANGUAGE plpgsql"
+                f" AS $$ BEGIN {statement}; RETURN NEW; END $$"
+            )
+            cursor.execute(
+                "CREATE TRIGGER instead BEFORE UPDATE ON django_session FOR EACH ROW EXECUTE FUNCTION pg_temp.instead()"
+            )
+
+    yield becomes
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION IF EXISTS pg_temp.instead() CASCADE")
 
 
 def buyer_of(client: Client) -> int | None:
@@ -69,6 +88,24 @@ def test_the_form_keeps_where_the_shopper_was(user: User, client: Client, sale: 
 
     assert sign_in(client, f"/sales/{sale.slug}/")["Location"] == f"/sales/{sale.slug}/"
     assert clicks.buy(client, sale).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("what_happens", "said"),
+    [("RAISE 'going down' USING ERRCODE = '57P01'", (503, "Back soon")), ("RETURN NULL", (400, "makes no sense"))],
+    ids=["PostgreSQL goes away", "somebody deletes the session"],
+)
+def test_a_session_that_cannot_be_written(
+    user: User, client: Client, session_update: Callable[[str], None], what_happens: str, said: tuple[int, str]
+) -> None:
+    """The password was right and the view has ended: why nobody is signed in is said as it is."""
+    session_update(what_happens)
+
+    answer = sign_in(client)
+
+    assert answer.status_code == said[0]
+    assert said[1] in answer.content.decode()
+    assert buyer_of(client) is None
 
 
 @pytest.mark.parametrize("https", [True, False])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shop.demo_people import SHOPPER_PASSWORD
 from shop.local.state import State
 from tests.crowd import eventually
 from tests.stories.browser import Browser
@@ -48,8 +49,10 @@ def test_a_death_in_mid_sale_loses_nothing(shop: RunningShop, victim: str) -> No
 
     eventually(lambda: pid_of(shop, victim) not in (0, pid))
     after = eventually(lambda: reserves(browser), COMES_BACK_SECONDS)
-    for status_url in (before, after):
-        eventually(lambda url=status_url: answer(browser, url).get("state") == "placed")
+    newcomer = eventually(lambda: let_in(shop), COMES_BACK_SECONDS)
+    last = eventually(lambda: reserves(newcomer), COMES_BACK_SECONDS)
+    for who, status_url in ((browser, before), (browser, after), (newcomer, last)):
+        eventually(lambda who=who, url=status_url: answer(who, url).get("state") == "placed")
     verified = shop.manage("verify", "story")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -62,6 +65,17 @@ def test_what_sells_goes_first(shop: RunningShop) -> None:
         "pages": 10,
         **dict.fromkeys(("worker", "beat", "provider", "roll"), 5),
     }
+
+
+def let_in(shop: RunningShop) -> Browser | None:
+    """Somebody who comes now, signed in; None while the pages are not back."""
+    browser = shop.browser()
+    try:
+        page = browser.get("/accounts/login/?next=/")
+        signed_in = page.status == 200 and browser.sign_in("shopper2", SHOPPER_PASSWORD).status == 200
+    except OSError:  # nobody listens
+        return None
+    return browser if signed_in else None
 
 
 def reserves(browser: Browser) -> str | None:
