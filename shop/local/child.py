@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from shop.local import precedence
 from shop.local.accounts import as_account
 from shop.local.identity import birth
 from shop.local.ledger import Entry
 from shop.local.logs import Log
-from shop.local.precedence import give_way
 from shop.local.service import Service
 
 #: Seconds a process may take to finish before its whole group is killed.
@@ -43,8 +43,6 @@ class Child:
                 start_new_session=True,  # else Ctrl-C reaches the databases before the web server has finished
                 **as_account(service.account),
             )
-        if service.niceness:
-            give_way(process.pid, service.niceness)
         entry = Entry(
             service.name,
             process.pid,
@@ -54,6 +52,11 @@ class Child:
             service.stop_signal,
         )
         return cls(entry, process)
+
+    def give_way(self, niceness: int) -> None:
+        """Let others go before it and what it has started, from now on."""
+        if niceness:
+            precedence.give_way(self.entry.pid, niceness)
 
     def ending(self) -> str | None:
         """How the process ended, in words; None while it runs."""

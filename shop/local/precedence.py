@@ -5,7 +5,8 @@ each process of ours is a session. So a session is asked to give way as well as 
 elsewhere.
 
 How far, is said as nice(1) has it: 5 is a third of the time of whoever does not give way, 10 a ninth, when there is not
-enough for both; all that it wants when there is.
+enough for both; all that it wants when there is. Nobody gives way before it is ready: whoever comes back in the middle
+of a rush is missed, and needs a second or two of a processor where a ninth of one would take ten.
 """
 
 import os
@@ -20,10 +21,10 @@ _BUSY_SECONDS, _ASKED_AT_MOST = 0.1, 5
 
 
 def give_way(pid: int, niceness: int) -> None:
-    """Let others go before this leader of a session, and before all that it will start. Never raises: a process that
-    does not give way is no reason to have none."""
+    """Let others go before this leader of a session, and before all that it has started or will start. Never raises: a
+    process that does not give way is no reason to have none."""
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, min(_NICEST, os.getpriority(os.PRIO_PROCESS, pid) + niceness))
+        os.setpriority(os.PRIO_PGRP, pid, min(_NICEST, os.getpriority(os.PRIO_PROCESS, 0) + niceness))
     autogroup = Path(f"/proc/{pid}/autogroup")
     for _ in range(_ASKED_AT_MOST):
         try:

@@ -30,7 +30,7 @@ class Service:
 
     #: A server holds data: one that outlives a killed supervisor is taken over instead of being started again.
     is_server: bool = False
-    #: How far it gives way when there are not processors enough (`precedence.py`).
+    #: How far it gives way, once it is ready, when there are not processors enough (`precedence.py`).
     niceness: int = 0
     socket: Path | None = None
 

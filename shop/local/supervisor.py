@@ -207,7 +207,7 @@ class Supervisor:
             for post in waiting:
                 if post.child and (ending := post.child.ending()):
                     raise Broken(_obituary(post, ending))
-            waiting = [post for post in waiting if not post.service.ready()]
+            waiting = [post for post in waiting if not _is_up(post)]
             if waiting and time.monotonic() > deadline:
                 raise Broken(_obituary(waiting[0], f"was not ready within {READY_SECONDS} s"))
             self._pause(LOOK_SECONDS)
@@ -264,7 +264,7 @@ class Supervisor:
     def _greet(self, post: Post) -> None:
         assert post.child is not None
         assert post.ready_by is not None
-        if post.service.ready():
+        if _is_up(post):
             post.ready_by = None
             self._say(f"{post.service.name} is back")
         elif time.monotonic() > post.ready_by:
@@ -290,6 +290,15 @@ class Supervisor:
     def _write_down(self) -> None:
         running = [post.child.entry for post in self._posts() if post.child]
         ledger.write(self._state.ledger, [*self._left, *running])
+
+
+def _is_up(post: Post) -> bool:
+    """Whether it is ready; from then on it gives way to what sells."""
+    if not post.service.ready():
+        return False
+    if post.child:
+        post.child.give_way(post.service.niceness)
+    return True
 
 
 def _obituary(post: Post, ending: str | None) -> str:

@@ -46,12 +46,13 @@ def test_each_child_leads_a_session_of_its_own(stage: Stage) -> None:
 
 def test_who_gives_way_is_last_for_a_processor(state: State) -> None:
     """It and all that it starts, as processes and as the session that Linux counts first."""
-    polite = Child.start(replace(witness(state, "worker", ["parent"]), niceness=5), Log(state.log / "worker.log"))
+    polite = Child.start(witness(state, "worker", ["parent"]), Log(state.log / "worker.log"))
     first = Child.start(witness(state, "web", []), Log(state.log / "web.log"))
     stage = Stage(state)
     assert eventually(lambda: len(stage.diary) == 3)
 
     try:
+        polite.give_way(5)
         ours = os.getpriority(os.PRIO_PROCESS, 0)
         pids = [polite.entry.pid, *stage.pids("worker-child"), first.entry.pid]
         assert [_niceness(pid) - ours for pid in pids] == [5, 5, 0]
@@ -59,6 +60,29 @@ def test_who_gives_way_is_last_for_a_processor(state: State) -> None:
             assert [_niceness_of_session(pid) for pid in pids] == [5, 5, 0]
     finally:
         stop_together([polite, first])
+
+
+def test_nobody_gives_way_before_it_is_ready(state: State) -> None:
+    """Whoever comes back in the middle of a rush is missed, and would take long with what the others leave."""
+    seen: list[int] = []
+
+    def is_ready() -> bool:
+        seen.append(_niceness(supervisor.pid("web")) - _niceness(0))
+        return len(seen) % 3 == 0
+
+    supervisor = Supervisor(state, lambda _: None)
+    supervisor.start([replace(witness(state, "web", []), niceness=5, is_ready=is_ready)])
+    first = supervisor.pid("web")
+    try:
+        assert seen == [0, 0, 0]
+        assert _niceness(first) - _niceness(0) == 5
+
+        os.kill(first, signal.SIGKILL)
+        assert eventually(lambda: looked_after(supervisor) and len(seen) == 6)
+        assert seen == [0] * 6
+        assert _niceness(supervisor.pid("web")) - _niceness(0) == 5
+    finally:
+        supervisor.stop()
 
 
 def _niceness(pid: int) -> int:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,17 @@ def test_a_death_in_mid_sale_loses_nothing(shop: RunningShop, victim: str) -> No
 
 def test_what_sells_goes_first(shop: RunningShop) -> None:
     """When all processors are busy: pages and what is written down behind them give way, also after a new start."""
+    polite = {"pages": 10, **dict.fromkeys(("worker", "beat", "provider", "roll"), 5)}
+    eventually(lambda: give_way(shop) == polite)  # once they are ready
+
+
+def give_way(shop: RunningShop) -> dict[str, int]:
+    """Whose niceness is not ours, and by how much."""
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    niceness = {entry["name"]: os.getpriority(os.PRIO_PROCESS, entry["pid"]) - ours for entry in shop.book()}
-    assert {name: nice for name, nice in niceness.items() if nice} == {
-        "pages": 10,
-        **dict.fromkeys(("worker", "beat", "provider", "roll"), 5),
-    }
+    with suppress(ProcessLookupError):
+        niceness = {entry["name"]: os.getpriority(os.PRIO_PROCESS, entry["pid"]) - ours for entry in shop.book()}
+        return {name: nice for name, nice in niceness.items() if nice}
+    return {}  # one of them died in this moment
 
 
 def let_in(shop: RunningShop) -> Browser | None:
